@@ -1,0 +1,236 @@
+/* presence.c - RFC 6121 section 4: a session's presence goes to those who may see it; probes are answered;
+ * directed presence is remembered, so that its end reaches each target once. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "module.h"
+
+#define DIRECTED_MAX 1000 /* targets of one session that are no contacts */
+
+/* Someone who got directed presence and must hear of its end (section 4.6). */
+struct directed {
+	struct directed *next;
+	struct jid *to;
+};
+
+static struct stanza *presence_new(enum stanza_type type)
+{
+	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
+}
+
+/* Section 4.7.2.3: an integer from -128 to 127; anything else counts as 0. */
+static int8_t priority_of(struct ctx *c)
+{
+	const struct element *e = element_child(c->stanza->root, "priority", NULL);
+	long value = e ? strtol(element_get_text(e, &c->scratch), NULL, 10) : 0;
+
+	return value < -128 || value > 127 ? 0 : (int8_t)value;
+}
+
+/* ---- directed presence */
+
+static struct directed **directed_find(struct session *s, const struct jid *to)
+{
+	struct directed **at = &s->directed;
+
+	while (*at && !jid_is((*at)->to, to))
+		at = &(*at)->next;
+	return at;
+}
+
+static void directed_drop(struct directed **at)
+{
+	struct directed *d = *at;
+
+	*at = d->next;
+	jid_unref(d->to);
+	mem_free(d);
+}
+
+/* False: too many. */
+static bool directed_add(struct session *s, const struct jid *to)
+{
+	unsigned n = 0;
+	struct directed *d;
+
+	if (*directed_find(s, to))
+		return true;
+	for (d = s->directed; d; d = d->next)
+		n++;
+	if (n >= DIRECTED_MAX)
+		return false;
+	d = mem_alloc(sizeof *d);
+	*d = (struct directed){ .next = s->directed, .to = jid_ref(to) };
+	s->directed = d;
+	return true;
+}
+
+/* ---- broadcast */
+
+static void to_contacts(struct ctx *c, const struct jid *from, struct stanza *st)
+{
+	const struct roster_item *item = NULL;
+
+	while ((item = roster_walk(home_roster(c->home), item)))
+		if (roster_sees_us(item))
+			route(c, from, item->jid, stanza_ref(st));
+}
+
+/* Section 4.2.2: the user's other sessions, and itself, see it too. */
+static void to_own_sessions(struct ctx *c, const struct jid *from, struct stanza *st)
+{
+	struct session *other;
+
+	SESSION_EACH (other, c->home)
+		if (other->presence)
+			deliver(c, other, from, home_jid(c->home), stanza_ref(st), 0, 1);
+}
+
+/* Section 4.2.2 and 4.3: the newcomer asks for what it may see. */
+static void probe_all(struct ctx *c, struct session *s)
+{
+	struct stanza *probe = presence_new(PRESENCE_PROBE);
+	const struct roster_item *item = NULL;
+	struct session *other;
+
+	while ((item = roster_walk(home_roster(c->home), item)))
+		if (roster_is_seen(item))
+			route(c, s->full, item->jid, stanza_ref(probe));
+	stanza_unref(probe);
+	SESSION_EACH (other, c->home)
+		if (other != s && other->presence)
+			deliver(c, s, other->full, home_jid(c->home), stanza_ref(other->presence), 0, 1);
+}
+
+static enum verdict become_available(struct ctx *c)
+{
+	struct session *s = c->session;
+	bool is_initial = !s->presence;
+
+	session_set_presence(c, s, stanza_ref(c->stanza), priority_of(c));
+	to_contacts(c, s->full, c->stanza);
+	to_own_sessions(c, s->full, c->stanza);
+	if (is_initial)
+		probe_all(c, s);
+	return DONE;
+}
+
+/* Sections 4.5.2 and 4.6.5: contacts, own sessions, and whoever was told directly. */
+static void become_unavailable(struct ctx *c, struct session *s, struct stanza *st)
+{
+	if (s->presence) {
+		to_contacts(c, s->full, st);
+		to_own_sessions(c, s->full, st);
+	}
+	while (s->directed) {
+		route(c, s->full, s->directed->to, stanza_ref(st));
+		directed_drop(&s->directed);
+	}
+	session_set_presence(c, s, NULL, 0);
+}
+
+/* ---- out */
+
+static enum verdict on_directed(struct ctx *c)
+{
+	struct session *s = c->session;
+	bool is_seen_anyway = s->presence && roster_sees_us(roster_find(home_roster(c->home), c->to));
+	struct directed **at;
+
+	if (c->stanza->type == PRESENCE_UNAVAILABLE) {
+		at = directed_find(s, c->to);
+		if (*at)
+			directed_drop(at);
+	} else if (!is_seen_anyway && !directed_add(s, c->to)) {
+		return refuse(c, RESOURCE_CONSTRAINT, "Too much directed presence.");
+	}
+	return PASS;
+}
+
+static enum verdict on_out(struct ctx *c)
+{
+	enum stanza_type type = c->stanza->type;
+
+	if (type == TYPE_UNKNOWN)
+		return refuse(c, BAD_REQUEST, "Unknown type of presence.");
+	if (type != PRESENCE_AVAILABLE && type != PRESENCE_UNAVAILABLE)
+		return PASS;
+	if (c->stanza->to)
+		return on_directed(c);
+	if (type == PRESENCE_AVAILABLE)
+		return become_available(c);
+	become_unavailable(c, c->session, c->stanza);
+	return DONE;
+}
+
+static enum verdict on_gone(struct ctx *c)
+{
+	struct stanza *st = presence_new(PRESENCE_UNAVAILABLE);
+
+	become_unavailable(c, c->session, st);
+	stanza_unref(st);
+	return PASS;
+}
+
+/* ---- in */
+
+/* Section 4.3.2: who may see the user's presence gets it, of each session; who may not is told so. */
+static enum verdict on_probe(struct ctx *c)
+{
+	struct session *s;
+
+	if (!is_from_owner(c) && !roster_sees_us(roster_find(home_roster(c->home), c->from))) {
+		route(c, home_jid(c->home), c->from, presence_new(PRESENCE_UNSUBSCRIBED));
+		return DONE;
+	}
+	SESSION_EACH (s, c->home)
+		if (s->presence)
+			route(c, s->full, c->from, stanza_ref(s->presence));
+	return DONE;
+}
+
+/* Section 8.5.2.1.2 and 8.5.3.1. */
+static enum verdict on_presence(struct ctx *c)
+{
+	struct session *s;
+
+	if (jid_has_resource(c->to)) {
+		s = session_find(c->home, jid_resource(c->to));
+		if (s)
+			deliver(c, s, c->from, c->to, stanza_ref(c->stanza), 0, 1);
+		return DONE;
+	}
+	SESSION_EACH (s, c->home)
+		if (s->presence)
+			deliver(c, s, c->from, c->to, stanza_ref(c->stanza), 0, 1);
+	return DONE;
+}
+
+static enum verdict on_in(struct ctx *c)
+{
+	switch ((enum stanza_type)c->stanza->type) {
+	case PRESENCE_PROBE:
+		return on_probe(c);
+	case PRESENCE_AVAILABLE:
+	case PRESENCE_UNAVAILABLE:
+	case PRESENCE_ERROR:
+		return on_presence(c);
+	default:
+		return PASS;
+	}
+}
+
+static const struct hook hooks[] = {
+	AT_STAGE(OUT, ACT, ON_PRESENCE, HOME_USER, on_out),
+	AT_STAGE(IN, ACT, ON_PRESENCE, HOME_USER, on_in),
+	ON_EVENT(EVENT_SESSION_GONE, HOME_USER, on_gone),
+	HOOKS_END,
+};
+
+const struct module mod_presence = {
+	.api = MUSTER_API,
+	.name = "presence",
+	.about = "Presence: broadcast, probes, directed presence.",
+	.spec = "RFC 6121 section 4",
+	.hooks = hooks,
+};

@@ -1,0 +1,107 @@
+/* record.c - every message is on record before it is delivered (design, section 3): one row in `record` per
+ * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records is its
+ * policy (column records of table host). */
+#include <string.h>
+
+#include "module.h"
+
+static const struct sql sql_record = {
+	.name = "record_insert",
+	.text = "insert into record (id, sender, recipient, stanza) values ($1, $2, $3, $4) on conflict (id) do nothing",
+};
+static const struct sql sql_entry = {
+	.name = "entry_insert",
+	.text = "insert into entry (owner, id, record, peer, is_out) values ($1, $2, $3, $4, $5)"
+		" on conflict (owner, id) do nothing",
+};
+
+/* What people say to each other: a body, or one that is encrypted. Typing notices, receipts and the like are
+ * no content; rooms record their own talk. */
+static bool is_content(const struct stanza *st)
+{
+	if (st->type != MESSAGE_CHAT && st->type != MESSAGE_NORMAL)
+		return false;
+	if (element_child(st->root, "body", NULL))
+		return true;
+	for (const struct element *e = st->root->children; e; e = e->next)
+		if (e->name && e->ns && (strcmp(e->name, "encrypted") == 0 || strcmp(e->name, "openpgp") == 0))
+			return true;
+	return false;
+}
+
+static void write_record(struct ctx *c, struct write *w)
+{
+	struct buffer text = { 0 };
+
+	stanza_write(&text, c->stanza, NULL, NULL);
+	write_add(w, &sql_record,
+		  PARAMS(P_INT(c->record), P_TEXTN(c->from->text, c->from->len), P_TEXTN(c->to->text, c->to->len),
+			 P_TEXTN(text.data, text.len)));
+	buffer_free(&text);
+}
+
+/* The owner's own row: his home makes its id, above his newest. */
+static int64_t write_entry(struct ctx *c, struct write *w, const struct jid *peer, bool is_out)
+{
+	int64_t id = entry_id_new(c);
+
+	write_add(w, &sql_entry,
+		  PARAMS(P_INT(home_account(c->home)), P_INT(id), P_INT(c->record), P_TEXTN(peer->text, peer->bare_len),
+			 P_INT(is_out)));
+	return id;
+}
+
+/* Step 1: the home it enters. A message to oneself is one row, and an incoming one. */
+static enum verdict on_out(struct ctx *c)
+{
+	bool to_oneself = jid_is_same_bare(c->to, home_jid(c->home));
+	struct write *w;
+	int64_t id;
+
+	if (!home_records(c->home) || !is_content(c->stanza))
+		return PASS;
+	c->record = record_id_new(c);
+	w = begin_write(c);
+	write_record(c, w);
+	id = write_entry(c, w, c->to, !to_oneself);
+	if (to_oneself)
+		c->entry = id;
+	transit_add(c, w);
+	record(c, w);
+	return PASS;
+}
+
+/* Step 2: the home where it ends. What the sender's host did not record, this one does. */
+static enum verdict on_in(struct ctx *c)
+{
+	bool is_recorded = c->record != 0;
+	struct write *w;
+
+	if (c->entry || !home_account(c->home))
+		return PASS;
+	if (!is_recorded && (!home_records(c->home) || !is_content(c->stanza)))
+		return PASS;
+	if (!is_recorded)
+		c->record = record_id_new(c);
+	w = begin_write(c);
+	if (!is_recorded)
+		write_record(c, w);
+	c->entry = write_entry(c, w, c->from, false);
+	transit_done(c, w);
+	record(c, w);
+	return PASS;
+}
+
+static const struct hook hooks[] = {
+	AT_STAGE(OUT, KEEP, ON_MESSAGE, HOME_USER, on_out),
+	AT_STAGE(IN, KEEP, ON_MESSAGE, HOME_USER, on_in),
+	HOOKS_END,
+};
+
+const struct module mod_record = {
+	.api = MUSTER_API,
+	.name = "record",
+	.about = "Puts every message on record before it is delivered.",
+	.spec = "-",
+	.hooks = hooks,
+};

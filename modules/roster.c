@@ -1,0 +1,267 @@
+/* roster.c - RFC 6121 section 2: the contact list as the client reads and edits it. The table in memory is the
+ * core's (server/roster.h); it is loaded when the home wakes, and changed after the change is committed. */
+#include <string.h>
+
+#include "module.h"
+
+#define ROSTER_NS "jabber:iq:roster"
+
+struct roster_options {
+	int64_t items;
+};
+
+static const struct option options[] = {
+	{ "items", OPT_INT, offsetof(struct roster_options, items), "5000", "How many contacts an account may have.", 1,
+	  1000000, NULL },
+	OPTIONS_END,
+};
+
+/* ---- loading */
+
+static const struct sql sql_load = {
+	.name = "roster_load",
+	.text = "select contact, name, subscription, ask, pending_in, approved, in_roster, groups, request"
+		" from roster where owner = $1",
+};
+
+static void load_row(struct roster *r, const struct rows *rows, unsigned i)
+{
+	const char *contact = rows_text(rows, i, 0), *name = rows_text(rows, i, 1);
+	const char *request = rows_text(rows, i, 8);
+	struct jid *j = jid_parse(contact, strlen(contact));
+	struct roster_item *item;
+
+	if (!j)
+		return; /* written by plain SQL, and no address */
+	item = roster_add(r, j);
+	jid_unref(j);
+	item->name = name && *name ? mem_strdup(name) : NULL;
+	item->subscription = (uint8_t)(rows_int(rows, i, 2) & SUB_BOTH);
+	item->ask = rows_int(rows, i, 3) != 0;
+	item->pending_in = rows_int(rows, i, 4) != 0;
+	item->approved = rows_int(rows, i, 5) != 0;
+	item->in_roster = rows_int(rows, i, 6) != 0;
+	item->groups = roster_groups_parse(rows_text(rows, i, 7));
+	item->request = request ? stanza_parse(request, strlen(request)) : NULL;
+}
+
+static enum verdict on_load(struct ctx *c, const struct rows *rows)
+{
+	for (unsigned i = 0; i < rows_count(rows); i++)
+		load_row(home_roster(c->home), rows, i);
+	return DONE;
+}
+
+/* ---- reading */
+
+/* Section 2.1.3: only the account's own sessions. */
+static enum verdict on_get(struct ctx *c)
+{
+	struct session *s = is_from_owner(c) && jid_has_resource(c->from) ? session_find(c->home, jid_resource(c->from)) : NULL;
+	const struct roster_item *item = NULL;
+	struct stanza *result;
+	struct element *query;
+
+	if (!s)
+		return refuse(c, FORBIDDEN, NULL);
+	s->wants_roster = true;
+	result = reply_new(c);
+	query = element_add(result, result->root, "query", ROSTER_NS);
+	while ((item = roster_walk(home_roster(c->home), item)))
+		if (item->in_roster)
+			roster_item_write(result, query, item);
+	return reply(c, result);
+}
+
+/* ---- editing */
+
+struct edit {
+	struct jid *jid;
+	const char *name;
+	char *groups; /* as stored */
+	bool is_remove;
+};
+
+static const struct sql sql_edit = {
+	.name = "roster_edit",
+	.text = "insert into roster (owner, contact, name, groups, in_roster) values ($1, $2, $3, $4, 1)"
+		" on conflict (owner, contact) do update set name = excluded.name, groups = excluded.groups,"
+		" in_roster = 1",
+};
+static const struct sql sql_remove = {
+	.name = "roster_remove",
+	.text = "delete from roster where owner = $1 and contact = $2",
+};
+
+static enum verdict edit_end(struct edit *e, enum verdict v)
+{
+	if (v != HELD) {
+		jid_unref(e->jid);
+		mem_free(e->groups);
+	}
+	return v;
+}
+
+/* The groups of an item (section 2.1.2.6) as stored; NULL: one is empty or too long, or two are the same. */
+static char *read_groups(struct ctx *c, const struct element *item)
+{
+	unsigned n = 0;
+	struct element *e;
+	char **groups;
+
+	for (e = element_child(item, "group", ROSTER_NS); e; e = element_next(e, "group", ROSTER_NS))
+		n++;
+	groups = ctx_new(c, (n + 1) * sizeof *groups);
+	n = 0;
+	for (e = element_child(item, "group", ROSTER_NS); e; e = element_next(e, "group", ROSTER_NS)) {
+		const char *group = element_get_text(e, &c->scratch);
+
+		for (unsigned i = 0; i < n; i++)
+			if (strcmp(groups[i], group) == 0)
+				return NULL;
+		if (!*group || strlen(group) > 1023)
+			return NULL;
+		groups[n++] = arena_strdup(&c->scratch, group);
+	}
+	return roster_groups_text(groups);
+}
+
+/* Section 2.3.3: each refusal with its condition. PASS: it is a valid edit. */
+static enum verdict read_edit(struct ctx *c, struct edit *e)
+{
+	const struct element *query = element_first(c->stanza->root);
+	const struct element *item = element_child(query, "item", ROSTER_NS);
+	const char *jid = item ? element_get(item, "jid") : NULL, *subscription;
+
+	if (!is_from_owner(c))
+		return refuse(c, FORBIDDEN, NULL);
+	if (!item || element_next(item, "item", ROSTER_NS) || !jid)
+		return refuse(c, BAD_REQUEST, "A roster set has one item with a jid.");
+	e->jid = jid_parse(jid, strlen(jid));
+	if (!e->jid)
+		return refuse(c, JID_MALFORMED, NULL);
+	e->name = element_get(item, "name");
+	if (e->name && strlen(e->name) > 1023)
+		return refuse(c, NOT_ACCEPTABLE, "The name is too long.");
+	subscription = element_get(item, "subscription");
+	e->is_remove = subscription && strcmp(subscription, "remove") == 0;
+	e->groups = read_groups(c, item);
+	if (!e->groups)
+		return refuse(c, NOT_ACCEPTABLE, "Group names are neither empty, nor too long, nor twice the same.");
+	return PASS;
+}
+
+static enum verdict on_edited(struct ctx *c, const struct rows *r)
+{
+	struct edit *e = c->own;
+	struct roster_item *item;
+
+	if (rows_status(r) != STORE_OK)
+		return edit_end(e, refuse(c, INTERNAL_SERVER_ERROR, NULL));
+	item = roster_add(home_roster(c->home), e->jid);
+	mem_free(item->name);
+	item->name = e->name && *e->name ? mem_strdup(e->name) : NULL;
+	mem_free(item->groups);
+	item->groups = roster_groups_parse(e->groups);
+	item->in_roster = true;
+	roster_push(c, item);
+	return edit_end(e, reply(c, NULL));
+}
+
+static enum verdict start_edit(struct ctx *c, struct edit *e)
+{
+	const struct roster *r = home_roster(c->home);
+	const struct roster_options *o = module_options(c);
+	struct write *w;
+	struct jid *bare;
+
+	if (jid_is_same_bare(e->jid, home_jid(c->home))) /* section 2.3.3: not oneself */
+		return refuse(c, NOT_ALLOWED, "You cannot be your own contact.");
+	if (!roster_find(r, e->jid) && r->items.count >= o->items)
+		return refuse(c, RESOURCE_CONSTRAINT, "The contact list is full.");
+	bare = jid_bare(e->jid);
+	w = begin_write(c);
+	write_add(w, &sql_edit,
+		  PARAMS(P_INT(home_account(c->home)), P_TEXT(bare->text), P_TEXT(e->name), P_TEXT(e->groups)));
+	jid_unref(bare);
+	return change(c, w, on_edited);
+}
+
+static enum verdict on_removed(struct ctx *c, const struct rows *r)
+{
+	struct edit *e = c->own;
+	struct roster_item *item = roster_find(home_roster(c->home), e->jid);
+
+	if (rows_status(r) != STORE_OK)
+		return edit_end(e, refuse(c, INTERNAL_SERVER_ERROR, NULL));
+	if (item) {
+		item->in_roster = false;
+		roster_push(c, item); /* not in the roster: pushed as removed */
+		roster_remove(home_roster(c->home), item);
+	}
+	return edit_end(e, reply(c, NULL));
+}
+
+static struct stanza *presence_new(enum stanza_type type)
+{
+	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
+}
+
+/* Section 2.5.2: the contact is told what it loses, and that survives a crash. */
+static void cancel_subscriptions(struct ctx *c, struct write *w, const struct roster_item *item)
+{
+	const struct jid *own = home_jid(c->home);
+	struct session *s;
+
+	if ((item->subscription & SUB_TO) || item->ask)
+		route_with(c, w, own, item->jid, presence_new(PRESENCE_UNSUBSCRIBE));
+	if (item->subscription & SUB_FROM) {
+		route_with(c, w, own, item->jid, presence_new(PRESENCE_UNSUBSCRIBED));
+		SESSION_EACH (s, c->home)
+			if (s->presence)
+				route(c, s->full, item->jid, presence_new(PRESENCE_UNAVAILABLE));
+	}
+}
+
+static enum verdict start_remove(struct ctx *c, struct edit *e)
+{
+	const struct roster_item *item = roster_find(home_roster(c->home), e->jid);
+	struct write *w;
+
+	if (!item || !item->in_roster) /* section 2.5.3 */
+		return refuse(c, ITEM_NOT_FOUND, NULL);
+	w = begin_write(c);
+	write_add(w, &sql_remove, PARAMS(P_INT(home_account(c->home)), P_TEXT(item->jid->text)));
+	cancel_subscriptions(c, w, item);
+	return change(c, w, on_removed);
+}
+
+static enum verdict on_set(struct ctx *c)
+{
+	struct edit *e = c->own = ctx_new(c, sizeof *e);
+	enum verdict v = read_edit(c, e);
+
+	if (v == PASS)
+		v = e->is_remove ? start_remove(c, e) : start_edit(c, e);
+	return edit_end(e, v);
+}
+
+static const char *const features[] = { ROSTER_NS, NULL };
+
+static const struct hook hooks[] = {
+	ON_LOAD(HOME_USER, &sql_load, on_load),
+	ON_IQ_GET(ROSTER_NS, "query", HOME_USER, on_get),
+	ON_IQ_SET(ROSTER_NS, "query", HOME_USER, on_set),
+	HOOKS_END,
+};
+
+const struct module mod_roster = {
+	.api = MUSTER_API,
+	.name = "roster",
+	.about = "The contact list.",
+	.spec = "RFC 6121 section 2",
+	.features = features,
+	.hooks = hooks,
+	.options = options,
+	.options_size = sizeof(struct roster_options),
+};

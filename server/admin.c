@@ -1,0 +1,384 @@
+/* admin.c - the administrator's commands: the table, and those about the node and its hosts.
+ *
+ * control.c calls a handler on reactor 0 when a request has been checked against the table. A handler
+ * answers once, now or later; what it needs until then lies in the request's arena. */
+#include "admin.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STOPPING "The server is stopping."
+
+/* ---- shared */
+
+json_t *admin_time(int64_t seconds)
+{
+	char text[32];
+	struct tm utc;
+	time_t t = (time_t)seconds;
+	gmtime_r(&t, &utc);
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+	return json_string(text);
+}
+
+bool admin_store_ok(struct request *r, const struct rows *rows)
+{
+	const struct server *srv = request_server(r);
+	if (rows_status(rows) == STORE_OK && !srv->is_stopping)
+		return true;
+	if (srv->is_stopping)
+		request_fail(r, CONTROL_AWAY, STOPPING, NULL);
+	else if (rows_status(rows) == STORE_AWAY)
+		request_fail(
+		    r, CONTROL_AWAY,
+		    "The database does not answer; whether it took the change is not known.",
+		    "Look with \"musterctl status\" until it is back, then give the command again.");
+	else
+		request_fail(r, CONTROL_BROKEN, "The database refused the statement.",
+			     "This is a bug; the server's log has the database's words.");
+	return false;
+}
+
+const struct host *admin_host(struct request *r, const char *name)
+{
+	char prepared[JID_PART_MAX + 1];
+	if (!jid_prepare_domain(name, strlen(name), prepared)) {
+		request_failf(r, CONTROL_USAGE, "A domain is something like \"example.org\".",
+			      "\"%.200s\" is no valid domain.", name);
+		return NULL;
+	}
+	const struct host *h = hosts_find(admin_reactor(r)->hosts, prepared, strlen(prepared));
+	if (!h)
+		request_failf(
+		    r, CONTROL_REFUSED,
+		    "\"musterctl host list\" shows the served domains, \"musterctl host add\" adds one.",
+		    "The domain %s is not served here.", prepared);
+	return h;
+}
+
+static void on_account_end(void *arg)
+{
+	jid_unref(arg);
+}
+
+struct jid *admin_account(struct request *r, bool or_session)
+{
+	const char *text = request_arg(r, "jid");
+	struct jid *j = jid_parse(text, strlen(text));
+	request_at_end(r, on_account_end, j);
+	if (!j || !jid_has_local(j) || (jid_has_resource(j) && !or_session)) {
+		request_failf(r, CONTROL_USAGE, "An account is something like \"romeo@example.org\".",
+			      "\"%.1000s\" is no valid address of an account.", text);
+		return NULL;
+	}
+	char *domain = arena_strndup(request_arena(r), jid_domain(j), jid_domain_len(j));
+	return admin_host(r, domain) ? j : NULL;
+}
+
+/* Lines of text as an array; with `about`, only those in which it stands. */
+static json_t *lines_json(const char *lines, const char *about)
+{
+	json_t *array = json_array();
+	while (lines && *lines) {
+		size_t n = strcspn(lines, "\n");
+		char *line = mem_strndup(lines, n);
+		if (n && (!about || strstr(line, about)))
+			json_array_append_new(array, json_string(line));
+		mem_free(line);
+		lines += n + (lines[n] == '\n');
+	}
+	return array;
+}
+
+/* ---- hosts */
+
+/* Safe to repeat: a row of ours has our time of creation, and is given back again. */
+static const struct sql sql_host_add = {
+	.name = "host_add",
+	.text =
+	    "insert into host (name, records, created) values ($1, $2, $3)"
+	    " on conflict (name) do update set name = excluded.name where host.created = excluded.created"
+	    " returning id",
+};
+
+static const struct sql sql_host_remove = {
+	.name = "host_remove",
+	.text = "delete from host where name = $1",
+};
+
+struct host_job {
+	struct request *request;
+	const char *name; /* prepared */
+	bool is_new;
+};
+
+static void on_hosts_reloaded(void *arg, bool ok, const char *problems)
+{
+	struct host_job *job = arg;
+	if (!ok) {
+		request_fail(
+		    job->request, CONTROL_AWAY,
+		    "The change is stored, but the database did not answer when it was read again.",
+		    "Run \"musterctl reload\" when \"musterctl status\" says that it is back.");
+		return;
+	}
+	request_done(job->request, json_pack("{s:s, s:o}", "name", job->name, "warnings",
+					     lines_json(job->is_new ? problems : NULL, job->name)));
+}
+
+static void on_host_written(void *arg, const struct rows *rows)
+{
+	struct host_job *job = arg;
+	if (!admin_store_ok(job->request, rows))
+		return;
+	if (job->is_new && rows_count(rows) == 0)
+		request_failf(job->request, CONTROL_REFUSED,
+			      "\"musterctl reload\" makes the server read it.",
+			      "The database has a host %s already.", job->name);
+	else
+		server_reload_hosts(request_server(job->request), on_hosts_reloaded, job);
+}
+
+static void host_job_write(struct request *r, const char *name, bool is_new)
+{
+	struct host_job *job = arena_zalloc(request_arena(r), sizeof(*job));
+	struct reactor *reactor = admin_reactor(r);
+	*job = (struct host_job){ .request = r, .name = name, .is_new = is_new };
+	struct write *w = write_new(reactor->store, 0);
+	if (is_new)
+		write_add(
+		    w, &sql_host_add,
+		    PARAMS(P_TEXT(name), P_INT(request_bool(r, "record", true)), P_INT(reactor->now)));
+	else
+		write_add(w, &sql_host_remove, PARAMS(P_TEXT(name)));
+	write_commit(w, on_host_written, job);
+}
+
+static void host_add(struct request *r)
+{
+	const char *name = request_arg(r, "name");
+	char *prepared = arena_alloc(request_arena(r), JID_PART_MAX + 1);
+	if (!jid_prepare_domain(name, strlen(name), prepared))
+		request_failf(r, CONTROL_USAGE, "A domain is something like \"example.org\".",
+			      "\"%.200s\" is no valid domain.", name);
+	else if (hosts_find(admin_reactor(r)->hosts, prepared, strlen(prepared)))
+		request_failf(r, CONTROL_REFUSED, "\"musterctl host list\" shows the served domains.",
+			      "The domain %s is served already.", prepared);
+	else
+		host_job_write(r, prepared, true);
+}
+
+static void host_remove(struct request *r)
+{
+	const struct host *h = admin_host(r, request_arg(r, "name"));
+	if (h)
+		host_job_write(r, arena_strdup(request_arena(r), h->jid->text), false);
+}
+
+static void host_list(struct request *r)
+{
+	const struct hosts *hosts = admin_reactor(r)->hosts;
+	json_t *rows = json_array();
+	for (unsigned i = 0; i < hosts->count; i++) {
+		const struct host *h = &hosts->list[i];
+		int64_t expiry = tls_certs_expiry(hosts->certs, h->jid->text);
+		json_array_append_new(rows, json_pack("{s:s, s:b, s:o}", "name", h->jid->text, "record",
+						      h->records, "certificate_expires",
+						      expiry ? admin_time(expiry) : json_null()));
+	}
+	request_done(r, json_pack("{s:o}", "hosts", rows));
+}
+
+/* ---- status */
+
+struct status_job {
+	struct request *request;
+	struct reactor_counts counts;
+	struct store_counts store;
+	uint64_t queued;
+	bool is_away;
+};
+
+/* Runs on each reactor, one after the other. */
+static void status_add(struct reactor *r, void *arg)
+{
+	struct status_job *job = arg;
+	struct reactor_counts *sum = &job->counts;
+	struct store_counts s;
+	sum->streams += r->counts.streams;
+	sum->sessions += r->counts.sessions;
+	sum->homes += r->counts.homes;
+	sum->connections += r->counts.connections;
+	sum->logins += r->counts.logins;
+	sum->login_failures += r->counts.login_failures;
+	sum->bounced += r->counts.bounced;
+	for (unsigned i = 0; i < STANZA_KINDS; i++) {
+		sum->stanzas_in[i] += r->counts.stanzas_in[i];
+		sum->stanzas_out[i] += r->counts.stanzas_out[i];
+	}
+	job->queued += r->queue.count;
+	for (unsigned i = 0; i < r->server->reactor_count; i++)
+		job->queued += r->outbound[i].count;
+	store_counts(r->store, &s);
+	job->store.reads += s.reads;
+	job->store.groups += s.groups;
+	job->store.writes += s.writes;
+	job->store.failed += s.failed;
+	job->store.reconnects += s.reconnects;
+	job->store.commit_us_total += s.commit_us_total;
+	job->store.waiting_reads += s.waiting_reads;
+	job->store.waiting_writes += s.waiting_writes;
+	job->is_away |= store_is_away(r->store);
+}
+
+static json_t *kinds_json(const uint64_t *counts)
+{
+	return json_pack("{s:I, s:I, s:I}", "message", (json_int_t)counts[STANZA_MESSAGE], "presence",
+			 (json_int_t)counts[STANZA_PRESENCE], "iq", (json_int_t)counts[STANZA_IQ]);
+}
+
+/* What the process has in memory, in bytes; 0 when the system does not say. */
+static json_int_t memory_used(void)
+{
+	long long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%*d %lld", &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return pages * sysconf(_SC_PAGESIZE);
+}
+
+static json_t *store_json(const struct server *srv, const struct status_job *job)
+{
+	const struct store_counts *s = &job->store;
+	double commit_ms = s->groups ? (double)s->commit_us_total / (double)s->groups / 1000 : 0;
+	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I}", "engine",
+			 database_is_postgresql(srv->db) ? "postgresql" : "sqlite", "durability",
+			 srv->durability, "state", job->is_away ? "AWAY" : "reachable", "away",
+			 job->is_away, "reads", (json_int_t)s->reads, "writes", (json_int_t)s->writes,
+			 "groups", (json_int_t)s->groups, "commit_ms", commit_ms, "failed",
+			 (json_int_t)s->failed, "reconnects", (json_int_t)s->reconnects, "waiting_reads",
+			 (json_int_t)s->waiting_reads, "waiting_writes", (json_int_t)s->waiting_writes);
+}
+
+static void on_status(struct server *srv, void *arg)
+{
+	const struct status_job *job = arg;
+	const struct reactor_counts *n = &job->counts;
+	json_t *result = json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "version",
+				   muster_version(), "started", admin_time(srv->started), "uptime",
+				   (json_int_t)(srv->reactors[0]->now / 1000000 - srv->started), "hosts",
+				   (json_int_t)srv->reactors[0]->hosts->count, "reactors",
+				   (json_int_t)srv->reactor_count, "sessions", (json_int_t)n->sessions,
+				   "homes", (json_int_t)n->homes, "bounced", (json_int_t)n->bounced,
+				   "queued", (json_int_t)job->queued, "memory", memory_used());
+	json_object_set_new(
+	    result, "connections",
+	    json_pack("{s:I, s:I}", "open", (json_int_t)n->streams, "total", (json_int_t)n->connections));
+	json_object_set_new(result, "logins",
+			    json_pack("{s:I, s:I}", "total", (json_int_t)n->logins, "failed",
+				      (json_int_t)n->login_failures));
+	json_object_set_new(
+	    result, "stanzas",
+	    json_pack("{s:o, s:o}", "in", kinds_json(n->stanzas_in), "out", kinds_json(n->stanzas_out)));
+	json_object_set_new(result, "store", store_json(srv, job));
+	request_done(job->request, result);
+}
+
+static void status(struct request *r)
+{
+	struct status_job *job = arena_zalloc(request_arena(r), sizeof(*job));
+	job->request = r;
+	server_each(request_server(r), status_add, on_status, job);
+}
+
+/* ---- reload and stop */
+
+static void on_reloaded(void *arg, bool ok, const char *problems)
+{
+	struct request *r = arg;
+	if (ok)
+		request_done(r, json_pack("{s:o}", "warnings", lines_json(problems, NULL)));
+	else
+		request_fail(
+		    r, CONTROL_AWAY,
+		    "The configuration was read, but the database does not answer: hosts and certificates "
+		    "are as before.",
+		    "Reload again when \"musterctl status\" says that it is back.");
+}
+
+/* server_reload has begun to read the hosts, too; we do it once more to hear of its end and of what is
+ * wrong with certificates. */
+static void reload(struct request *r)
+{
+	char *errors = NULL;
+	if (server_reload(request_server(r), &errors)) {
+		server_reload_hosts(request_server(r), on_reloaded, r);
+	} else {
+		size_t n = strlen(errors);
+		if (n && errors[n - 1] == '\n')
+			errors[n - 1] = '\0';
+		request_fail(r, CONTROL_REFUSED, errors,
+			     "Nothing was changed. Mend the file, then reload again.");
+	}
+	mem_free(errors);
+}
+
+static void stop(struct request *r)
+{
+	struct server *srv = request_server(r);
+	request_done(r, NULL);
+	server_stop(srv);
+}
+
+/* ---- the table */
+
+static const struct argument host_arguments[] = {
+	{ "name", ARGUMENT_TEXT, true, "a domain" },
+	{ 0 },
+};
+static const struct argument host_add_arguments[] = {
+	{ "name", ARGUMENT_TEXT, true, "a domain" },
+	{ "record", ARGUMENT_BOOL, false, "whether messages are put on record; true" },
+	{ 0 },
+};
+static const struct argument of_host_arguments[] = {
+	{ "host", ARGUMENT_TEXT, false, "only of this domain" },
+	{ 0 },
+};
+static const struct argument account_arguments[] = {
+	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
+	{ 0 },
+};
+static const struct argument session_arguments[] = {
+	{ "jid", ARGUMENT_TEXT, true,
+	  "the address of a session, or of an account for all of its sessions" },
+	{ 0 },
+};
+static const struct argument password_arguments[] = {
+	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
+	{ "password", ARGUMENT_SECRET, true, "its password" },
+	{ 0 },
+};
+
+const struct command admin_commands[] = {
+	{ "host add", "Serves a domain.", host_add_arguments, host_add },
+	{ "host list", "Lists the served domains.", NULL, host_list },
+	{ "host remove", "Ends serving a domain; its accounts go with it.", host_arguments, host_remove },
+	{ "user add", "Adds an account.", password_arguments, admin_user_add },
+	{ "user passwd", "Changes a password.", password_arguments, admin_user_passwd },
+	{ "user list", "Lists accounts.", of_host_arguments, admin_user_list },
+	{ "user remove", "Removes an account and ends its sessions.", account_arguments,
+	  admin_user_remove },
+	{ "session list", "Lists sessions.", of_host_arguments, admin_session_list },
+	{ "session kick", "Ends sessions.", session_arguments, admin_session_kick },
+	{ "status", "Shows how the server is doing.", NULL, status },
+	{ "reload", "Reads configuration and certificates again.", NULL, reload },
+	{ "stop", "Stops the server.", NULL, stop },
+	{ 0 },
+};

@@ -1,0 +1,42 @@
+/* admin.h - what administrators can do with the running server: the commands behind control.h.
+ *
+ * admin.c          the table; hosts, status, reload, stop
+ * admin_user.c     accounts
+ * admin_session.c  sessions
+ *
+ * All of it runs on reactor 0. What belongs to other reactors is asked for by envelope, and a command is
+ * answered when it has taken effect on all of them. */
+#ifndef MUSTER_ADMIN_H
+#define MUSTER_ADMIN_H
+
+#include "control.h"
+#include "server.h"
+
+/* For control_open, with the struct server. */
+extern const struct command admin_commands[];
+
+/* ---- shared by the files above */
+
+void admin_user_add(struct request *r);
+void admin_user_passwd(struct request *r);
+void admin_user_list(struct request *r);
+void admin_user_remove(struct request *r);
+void admin_session_list(struct request *r);
+void admin_session_kick(struct request *r);
+
+static inline struct reactor *admin_reactor(const struct request *r)
+{
+	return ((struct server *)request_server(r))->reactors[0];
+}
+
+/* The served host of that name. NULL: the request has been refused. */
+const struct host *admin_host(struct request *r, const char *name);
+/* The address in argument "jid", of an account on a served host; with a resource only where `or_session`.
+ * Lives as long as the request. NULL: the request has been refused. */
+struct jid *admin_account(struct request *r, bool or_session);
+/* Whether the database did its work and the server is not stopping; else the request has been failed. */
+bool admin_store_ok(struct request *r, const struct rows *rows);
+/* Unix seconds as people and programs read it, UTC. */
+json_t *admin_time(int64_t seconds);
+
+#endif

@@ -1,0 +1,156 @@
+/* conf_table.c - every key of muster.conf: a row each, const data.
+ *
+ * A new key is a member in conf.h, a row here and a paragraph in doc/muster.conf.5 (a test compares
+ * both). contrib/muster.conf.example is what `musterd --show-config` prints for an empty file. */
+#include "conf_parts.h"
+
+/* Directories of the build, as autoconf names them; `make` defines them. */
+#define RUN_DIR MUSTER_RUNSTATEDIR "/muster"
+#define CERTIFICATES MUSTER_SYSCONFDIR "/muster/certs"
+#define DATABASE MUSTER_LOCALSTATEDIR "/lib/muster/muster.db"
+#define SCHEMA_DIR MUSTER_DATADIR "/muster/schema"
+
+/* A row whose member has the name of its key. The limits and the help follow as designated members. */
+#define ROW(type_, struct_, name_, fallback_)                                                              \
+	.name = #name_, .type = type_, .offset = offsetof(struct struct_, name_), .fallback = fallback_
+
+/* clang-format off */
+
+static const struct option node_options[] = {
+	{ ROW(OPT_PATH, node_conf, run_dir, RUN_DIR),
+	  .help = "Directory of the control socket and the lock file." },
+	{ ROW(OPT_PATH, node_conf, certificates, CERTIFICATES),
+	  .help = "Directory with DOMAIN.crt and DOMAIN.key (or DOMAIN.pem) of each served domain." },
+	{ ROW(OPT_PATH, node_conf, module_dir, MUSTER_MODULEDIR),
+	  .help = "Directory of the modules." },
+	{ ROW(OPT_PATH, node_conf, schema_dir, SCHEMA_DIR),
+	  .help = "Directory of the database schema's migrations." },
+	{ ROW(OPT_INT, node_conf, reactors, "1"), .min = 1, .max = 256,
+	  .help = "Threads that serve connections; one per core at most." },
+	{ ROW(OPT_TEXT, node_conf, user, NULL),
+	  .help = "User to run as once the ports are bound, when started as root." },
+	OPTIONS_END
+};
+
+static const char *const engines[] = {
+	[ENGINE_SQLITE] = "sqlite", [ENGINE_POSTGRESQL] = "postgresql", NULL
+};
+
+static const struct option store_options[] = {
+	{ ROW(OPT_CHOICE, store_conf, engine, "sqlite"), .choices = engines,
+	  .help = "SQLite is a file of this server; PostgreSQL a database server." },
+	{ ROW(OPT_PATH, store_conf, path, DATABASE),
+	  .help = "sqlite: the database file; made when it is missing." },
+	{ ROW(OPT_TEXT, store_conf, conninfo, "dbname=muster"),
+	  .help = "postgresql: where it is, as libpq's connection string. Keep the password out of it." },
+	{ ROW(OPT_PATH, store_conf, password_file, NULL),
+	  .help = "postgresql: a file in libpq's pgpass format with the password." },
+	{ ROW(OPT_TIME, store_conf, timeout, "2s"), .min = 100, .max = 600000,
+	  .help = "A database without answer for so long counts as away." },
+	{ ROW(OPT_BOOL, store_conf, share_transactions, "true"),
+	  .help = "Commit what arrives together in one transaction. Turn it off in tests only." },
+	{ ROW(OPT_TIME, store_conf, test_commit_delay, "0ms"), .min = 0, .max = 10000,
+	  .help = "Hold each transaction for so long before its commit. For tests only." },
+	OPTIONS_END
+};
+
+static const char *const levels[] = { "error", "warn", "info", "debug", NULL }; /* enum log_level */
+static const char *const formats[] = { [LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json", NULL };
+
+static const struct option log_options[] = {
+	{ ROW(OPT_PATH, log_conf, file, NULL),
+	  .help = "The log file; none: standard error." },
+	{ ROW(OPT_CHOICE, log_conf, level, "info"), .choices = levels,
+	  .help = "The least severe lines that are written." },
+	{ ROW(OPT_CHOICE, log_conf, format, "text"), .choices = formats,
+	  .help = "Lines for people or JSON objects for machines." },
+	OPTIONS_END
+};
+
+enum { K = 1 << 10, M = 1 << 20, G = 1 << 30 };             /* OPT_BYTES */
+enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE }; /* OPT_TIME */
+
+static const struct option limits_options[] = {
+	{ ROW(OPT_BYTES, limits_conf, stanza_bytes, "256k"), .min = 10000, .max = 64 * M,
+	  .help = "Size of one stanza after login. RFC 6120 section 13.12 allows no less than 10000." },
+	{ ROW(OPT_BYTES, limits_conf, stanza_bytes_before, "10000"), .min = 4 * K, .max = 1 * M,
+	  .help = "Size of one element before login." },
+	{ ROW(OPT_INT, limits_conf, depth, "100"), .min = 10, .max = 10000,
+	  .help = "Elements inside each other in one stanza." },
+	{ ROW(OPT_INT, limits_conf, attributes, "256"), .min = 16, .max = 10000,
+	  .help = "Attributes of one element." },
+	{ ROW(OPT_INT, limits_conf, children, "10000"), .min = 16, .max = 1000000,
+	  .help = "Children of one element." },
+	{ ROW(OPT_BYTES, limits_conf, token_bytes, "64k"), .min = 4 * K, .max = 16 * M,
+	  .help = "Size of one tag, or of any other piece of XML that has begun and not ended." },
+	{ ROW(OPT_TIME, limits_conf, login_time, "1m"), .min = 100, .max = HOUR,
+	  .help = "Time to authenticate and bind a resource; then the stream is closed." },
+	{ ROW(OPT_INT, limits_conf, login_failures, "5"), .min = 1, .max = 100,
+	  .help = "Failed attempts to authenticate on one stream; then it is closed." },
+	{ ROW(OPT_BYTES, limits_conf, write_queue_bytes, "4M"), .min = 64 * K, .max = 1 * G,
+	  .help = "What may wait for a slow reader; beyond it the stream is closed." },
+	{ ROW(OPT_INT, limits_conf, connections, "100000"), .min = 1, .max = 10000000,
+	  .help = "Connections in all." },
+	{ ROW(OPT_INT, limits_conf, connections_per_address, "1000"), .min = 1, .max = 10000000,
+	  .help = "Connections from one network address." },
+	{ ROW(OPT_INT, limits_conf, sessions_per_account, "20"), .min = 1, .max = 1000,
+	  .help = "Bound resources of one account." },
+	{ ROW(OPT_INT, limits_conf, roster_items, "5000"), .min = 1, .max = 1000000,
+	  .help = "Contacts in one roster." },
+	{ ROW(OPT_INT, limits_conf, mailbox, "1000"), .min = 1, .max = 1000000,
+	  .help = "Stanzas that may wait for one address." },
+	{ ROW(OPT_TIME, limits_conf, hold_time, "10s"), .min = 100, .max = 10 * MINUTE,
+	  .help = "Time a stanza may wait for the database; then it is refused." },
+	{ ROW(OPT_TIME, limits_conf, idle_home, "10m"), .min = 10, .max = 24 * HOUR,
+	  .help = "Time after which an account that nobody uses leaves the memory." },
+	{ ROW(OPT_INT, limits_conf, password_hashes, "64"), .min = 1, .max = 10000,
+	  .help = "Passwords that may wait to be hashed; logins beyond it are told to try again." },
+	OPTIONS_END
+};
+
+static const char *const listener_kinds[] = {
+	[LISTEN_C2S] = "c2s", [LISTEN_C2S_TLS] = "c2s-tls", NULL
+};
+
+const struct option conf_listener_options[] = {
+	[LISTENER_KIND_ROW] =
+	{ ROW(OPT_CHOICE, listener_conf, kind, "c2s"), .choices = listener_kinds,
+	  .help = "Clients with STARTTLS (c2s), or with TLS from the first byte (c2s-tls)." },
+	[LISTENER_ADDRESS_ROW] =
+	{ ROW(OPT_TEXT, listener_conf, address, "::"),
+	  .help = "The IPv4 or IPv6 address; :: is all of both." },
+	[LISTENER_PORT_ROW] =
+	{ ROW(OPT_INT, listener_conf, port, "5222"), .min = 0, .max = 65535,
+	  .help = "The TCP port (c2s-tls: default 5223); 0: any that is free." },
+	[LISTENER_TLS_ROW] =
+	{ ROW(OPT_BOOL, listener_conf, require_tls, "true"),
+	  .help = "Refuse to log clients in without TLS." },
+	[LISTENER_ROWS] = OPTIONS_END
+};
+
+const struct section conf_sections[] = {
+	{ "node", SECTION_OPTIONS, "This process on this machine.",
+	  node_options, offsetof(struct conf, node) },
+	{ "store", SECTION_OPTIONS, "The database.",
+	  store_options, offsetof(struct conf, store) },
+	{ "log", SECTION_OPTIONS, "The log.",
+	  log_options, offsetof(struct conf, log) },
+	{ "limits", SECTION_OPTIONS, "Bounds on what one peer, or all of them, can take.",
+	  limits_options, offsetof(struct conf, limits) },
+	{ "listeners", SECTION_LISTENERS, "Where clients connect: a list.",
+	  conf_listener_options, 0 },
+	{ "modules", SECTION_MODULES, "What the server can do: each module and its options.",
+	  NULL, 0 },
+	{ "include", SECTION_INCLUDE, "Files that are read as if their keys stood here.",
+	  NULL, 0 },
+	{ .name = NULL }
+};
+
+/* clang-format on */
+
+_Static_assert(COUNT_OF(conf_sections) == SECTION_COUNT + 1, "SECTION_COUNT");
+_Static_assert(COUNT_OF(limits_options) <= SECTION_OPTIONS_MAX, "SECTION_OPTIONS_MAX");
+
+const char *const conf_default_modules[] = { "ping",	     "disco",	 "roster",
+					     "subscription", "presence", "message",
+					     "record",	     "session",	 NULL };

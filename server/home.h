@@ -1,0 +1,154 @@
+/* home.h - a home: the single owner of the live state of one address. Handles one envelope at a time.
+ *
+ *   mailbox  envelopes that wait while the home is held (waking, or changing its state)
+ *   outbox   what leaves in order: a stanza that waits for a commit holds those behind it
+ *   holder   the pass whose continuation the mailbox waits for
+ *
+ * A home is born by its first envelope, loads what its modules need (WAKING), is the truth from then on
+ * (AWAKE), and is freed when it has had nothing to do for a while. One without account is remembered
+ * briefly (ABSENT), so that a flood to nobody costs no queries. Internal to the core: modules see module.h. */
+#ifndef MUSTER_HOME_H
+#define MUSTER_HOME_H
+
+#include "envelope.h"
+#include "module.h"
+#include "reactor.h"
+#include "roster.h"
+
+enum home_state { HOME_WAKING, HOME_AWAKE, HOME_ABSENT };
+
+/* A timer that a module asked for, and whose it is. */
+struct home_timer {
+	struct home_timer *next;
+	struct timer timer;
+	struct home *home;
+	unsigned module;
+	handler *run;
+};
+
+struct home {
+	struct hash_node node; /* reactor->homes, by the bare address */
+	struct jid *jid;       /* bare */
+	struct reactor *reactor;
+	uint8_t kind, state;
+	bool is_retrying; /* WAKING: the database did not answer; hold_timer starts the next try */
+	bool records;     /* the host's policy, as of the present hosts snapshot */
+	int64_t account;
+	int64_t newest_entry; /* its newest index id */
+	struct list sessions;
+	unsigned session_count;
+	struct roster roster;
+	void **data; /* by module index; made when first asked for */
+	struct home_timer *timers;
+
+	struct pass *holder;
+	struct timer hold_timer; /* the bound on how long a mailbox waits */
+	struct envelope_queue mailbox;
+	struct list outbox;       /* of struct outgoing */
+	struct list waiting_node; /* in reactor->waiting_homes while the outbox is not empty */
+	uint64_t last_write;      /* ticket of its newest write: its reads start behind it */
+	unsigned uncommitted;     /* records it has written that are not committed yet */
+	unsigned passes;          /* passes that exist: it cannot be freed */
+
+	struct list sleeper_node; /* in reactor->sleepers while it has no session */
+	int64_t idle_since;       /* Unix microseconds */
+};
+
+/* Something in an outbox: an envelope on its way out, or a whole pass that goes on at COPY. */
+struct outgoing {
+	struct list node;
+	uint64_t ticket; /* leaves when that group is committed */
+	struct pass *pass;
+	struct envelope *envelope;
+	unsigned target;
+};
+
+/* More uncommitted records than this and the mailbox waits: the flood slows down at its source. */
+#define HOME_UNCOMMITTED 2048
+
+void homes_init(struct reactor *r);
+void homes_free(struct reactor *r); /* at the end: nothing is written any more */
+
+/* Takes an envelope for a home: finds or makes it, handles the envelope or puts it into the mailbox. */
+void home_take(struct reactor *r, struct envelope *e);
+
+/* After a commit: lets go what waited for it. */
+void homes_release(struct reactor *r);
+
+/* At the end: runs EVENT_SLEEP of every home. */
+void homes_sleep_all(struct reactor *r);
+
+/* The hosts snapshot has been replaced: homes of removed hosts end, policies are read again. */
+void homes_rehost(struct reactor *r);
+
+struct home *home_find(struct reactor *r, const struct jid *address); /* of the bare address, or NULL */
+
+/* Sets and lifts the hold. */
+void home_hold(struct home *h, struct pass *by);
+void home_unhold(struct home *h);
+/* Goes on with the mailbox as far as nothing holds it. */
+void home_drain(struct home *h);
+
+/* Puts something at the end of the outbox (takes it over); a zero pass or envelope. */
+void home_outbox_add(struct home *h, uint64_t ticket, struct pass *p, struct envelope *e, unsigned target);
+
+/* Answers an envelope that cannot be handled with a stanza error, if it wants an answer; takes it over. */
+void home_bounce(struct reactor *r, struct envelope *e, enum stanza_condition condition, const char *text);
+
+/* ---- pass.c */
+
+/* One stanza, or one lifecycle event, in one home. */
+struct pass {
+	struct ctx ctx; /* what handlers see */
+	struct pass *next_free;
+	struct envelope *envelope; /* owns from, to and stanza of ctx; NULL for events */
+	const struct hook_list *list;
+	unsigned at;      /* next entry of list */
+	uint16_t module;  /* whose handler runs */
+	bool is_released; /* its turn in the outbox has come */
+	bool is_failed;   /* its record was refused by the database */
+	bool is_ended;    /* waits only for its writes' callbacks */
+	unsigned writes;  /* records that are not committed yet */
+	uint64_t ticket;  /* newest group it depends on */
+	uint64_t session; /* id of ctx.session: looked up again after each wait */
+	rows_handler *then;
+	struct envelope *after_commit; /* route_with: leave when the change is committed, in this order */
+	struct envelope **after_tail;
+	struct element *disco;
+	struct stanza *disco_stanza;
+};
+
+/* Starts a pass for ENV_STANZA and ENV_RETURNED; takes the envelope over. */
+void pass_start(struct home *h, struct envelope *e);
+/* Answers a stanza with an error instead of handling it; takes the envelope over. */
+void pass_refuse(struct home *h, struct envelope *e, enum stanza_condition condition, const char *text);
+/* Goes on with a pass that waited in the outbox. */
+void pass_release(struct pass *p);
+/* Runs a lifecycle event of a home; `s` may be NULL. Handlers of SLEEP and GONE may not wait. */
+void pass_event(struct home *h, enum event event, struct session *s);
+/* Runs one handler in a pass of its own (timers). */
+void pass_run_handler(struct home *h, unsigned module, handler *run);
+/* Runs the loaded-handler of an EVENT_LOAD hook. */
+void pass_run_loaded(struct home *h, const struct hook_entry *entry, const struct rows *rows);
+void passes_free(struct reactor *r);
+
+/* ---- session.c */
+
+void session_bind(struct home *h, struct envelope *e); /* ENV_BIND; takes it over */
+void session_end(struct home *h, struct session *s);   /* runs EVENT_SESSION_GONE and frees it */
+struct session *session_by_id(struct home *h, uint64_t id);
+/* Tells a stream to close with a stream error. */
+void session_close_stream(struct session *s, unsigned condition, const char *text);
+
+/* ---- transit.c: rows of what is on its way between two homes (design, section 3) */
+
+struct write;
+/* Adds the row for an envelope that has a transit id to a write; it can be taken back by that id. */
+void transit_insert(struct write *w, const struct envelope *e);
+void transit_delete(struct write *w, int64_t id);
+
+/* Routes again what was on its way when the server ended. `done` runs when all of it has been posted; `ok`
+ * is false when the database did not answer. */
+void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok));
+
+#endif

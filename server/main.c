@@ -1,0 +1,107 @@
+/* main.c - musterd's command line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "conf.h"
+#include "hash.h"
+#include "hook.h"
+#include "server.h"
+
+static const char usage[] =
+	"usage: musterd [--config FILE] [--check | --show-config]\n"
+	"\n"
+	"Runs the Muster XMPP server in the foreground.\n"
+	"\n"
+	"  -c, --config FILE   the configuration (default " MUSTER_SYSCONFDIR "/muster/muster.conf)\n"
+	"      --check         say what is wrong with the configuration, and end\n"
+	"      --show-config   print the whole configuration with all defaults, and end\n"
+	"  -V, --version       print the version, and end\n"
+	"  -h, --help          print this, and end\n"
+	"\n"
+	"Signals: HUP reloads the configuration and the certificates, TERM and INT end gracefully.\n";
+
+/* --check and --show-config: everything that can be known without starting. */
+static int inspect(const char *path, bool show)
+{
+	char *errors = NULL;
+	struct conf *c = conf_load(path, &errors);
+	struct hooks *h = NULL;
+
+	if (c) {
+		const char **names = mem_zalloc((c->module_count + 1) * sizeof *names);
+
+		for (unsigned i = 0; i < c->module_count; i++)
+			names[i] = c->modules[i].name;
+		h = hooks_load(c->node.module_dir, names, c->module_count, &errors);
+		mem_free(names);
+	}
+	if (!h || !conf_read_modules(c, h->modules, h->module_count, &errors)) {
+		fputs(errors, stderr);
+		return 2;
+	}
+	if (show) {
+		char *text = conf_show(c, h->modules, h->module_count);
+
+		fputs(text, stdout);
+		mem_free(text);
+	} else {
+		printf("%s: no mistakes found.\n", path);
+	}
+	hooks_free(h);
+	conf_unref(c);
+	return 0;
+}
+
+/* What the arguments ask for. */
+struct wish {
+	const char *path;
+	bool check, show, version, help;
+};
+
+/* False: an argument that is not known, or one that lacks its value. (getopt_long's struct option is another
+ * one than ours.) */
+static bool wish_read(struct wish *w, char **argv)
+{
+	for (char **at = argv + 1; *at; at++) {
+		const char *a = *at;
+
+		if (strcmp(a, "-c") == 0 || strcmp(a, "--config") == 0) {
+			if (!*++at)
+				return false;
+			w->path = *at;
+		} else if (strncmp(a, "--config=", 9) == 0) {
+			w->path = a + 9;
+		} else if (strcmp(a, "--check") == 0) {
+			w->check = true;
+		} else if (strcmp(a, "--show-config") == 0) {
+			w->show = true;
+		} else if (strcmp(a, "-V") == 0 || strcmp(a, "--version") == 0) {
+			w->version = true;
+		} else if (strcmp(a, "-h") == 0 || strcmp(a, "--help") == 0) {
+			w->help = true;
+		} else {
+			return false;
+		}
+	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
+	struct wish w = { .path = MUSTER_SYSCONFDIR "/muster/muster.conf" };
+
+	(void)argc;
+	if (!wish_read(&w, argv)) {
+		fputs(usage, stderr);
+		return 2;
+	}
+	if (w.help || w.version) {
+		if (w.help)
+			fputs(usage, stdout);
+		else
+			printf("musterd %s\n", muster_version());
+		return 0;
+	}
+	hash_seed(false);
+	return w.check || w.show ? inspect(w.path, w.show) : server_run(w.path);
+}

@@ -1,0 +1,491 @@
+/* musterctl.c - the administrator's tool: `musterctl COMMAND ...` asks the running server over its control
+ * socket (control.h) and shows the answer, to people or as JSON.
+ *
+ * One table of commands drives reading the command line, help, suggestions and completion; see
+ * musterctl.h for the other files. The manual is musterctl(8). */
+#include "musterctl.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int config_check(struct call *c);
+static bool prepare_record(struct call *c);
+
+/* ---- the table */
+
+static const struct word host_word[] = { { "NAME", "name", WORD_HOST, false }, { 0 } };
+static const struct word jid_word[] = { { "JID", "jid", WORD_JID, false }, { 0 } };
+static const struct word of_host_word[] = { { "HOST", "host", WORD_HOST, true }, { 0 } };
+static const struct word file_word[] = { { "FILE", "file", WORD_FILE, true }, { 0 } };
+
+static const struct flag record_flags[] = {
+	{ "--record", "on|off", "whether messages are put on record before they are delivered (on)" },
+	{ 0 },
+};
+static const struct flag password_flags[] = {
+	{ "--password-stdin", NULL, "reads the password from the first line of standard input" },
+	{ "--password-file", "FILE", "reads it from the first line of FILE" },
+	{ "--random", NULL, "makes a password and prints it" },
+	{ 0 },
+};
+static const struct flag yes_flags[] = {
+	{ "--yes", NULL, "does not ask whether you are sure" },
+	{ 0 },
+};
+
+static const struct column host_columns[] = {
+	{ "name", "HOST", false },
+	{ "record", "RECORD", false },
+	{ "certificate_expires", "CERTIFICATE EXPIRES", false },
+	{ 0 },
+};
+static const struct table host_table = { "hosts", host_columns, "No hosts are served." };
+
+static const struct column user_columns[] = {
+	{ "jid", "ACCOUNT", false },
+	{ "created", "CREATED", false },
+	{ "disabled", "DISABLED", false },
+	{ 0 },
+};
+static const struct table user_table = { "users", user_columns, "There are no accounts." };
+
+static const struct column session_columns[] = {
+	{ "jid", "SESSION", false },
+	{ "since", "SINCE", false },
+	{ "peer", "FROM", false },
+	{ "available", "AVAILABLE", false },
+	{ "priority", "PRIORITY", true },
+	{ "login", "LOGIN", false },
+	{ 0 },
+};
+static const struct table session_table = { "sessions", session_columns, "There are no sessions." };
+
+#define ASKS_PASSWORD "Without one of its options it asks for the password at the terminal, twice."
+
+const struct verb verbs[] = {
+	{
+	    .name = "host add",
+	    .about = "Serves a domain, from now on.",
+	    .more = "The certificate is read from the directory of the configuration's node.certificates: "
+		    "NAME.crt and NAME.key.",
+	    .words = host_word,
+	    .flags = record_flags,
+	    .prepare = prepare_record,
+	    .done = "Added",
+	},
+	{
+	    .name = "host list",
+	    .about = "Lists the served domains.",
+	    .table = &host_table,
+	},
+	{
+	    .name = "host remove",
+	    .about = "Ends serving a domain, and removes its accounts with all they have.",
+	    .words = host_word,
+	    .flags = yes_flags,
+	    .prepare = ask_if_removed,
+	    .done = "Removed",
+	},
+	{
+	    .name = "user add",
+	    .about = "Adds an account.",
+	    .more = ASKS_PASSWORD,
+	    .words = jid_word,
+	    .flags = password_flags,
+	    .prepare = ask_password,
+	    .done = "Added",
+	},
+	{
+	    .name = "user passwd",
+	    .about = "Changes the password of an account.",
+	    .more = ASKS_PASSWORD,
+	    .words = jid_word,
+	    .flags = password_flags,
+	    .prepare = ask_password,
+	    .done = "Changed the password of",
+	},
+	{
+	    .name = "user list",
+	    .about = "Lists the accounts, of one domain or of all.",
+	    .words = of_host_word,
+	    .table = &user_table,
+	},
+	{
+	    .name = "user remove",
+	    .about = "Removes an account with its contact list and its messages, and ends its sessions.",
+	    .words = jid_word,
+	    .flags = yes_flags,
+	    .prepare = ask_if_removed,
+	    .done = "Removed",
+	},
+	{
+	    .name = "session list",
+	    .about = "Lists who is connected, on one domain or on all.",
+	    .words = of_host_word,
+	    .table = &session_table,
+	},
+	{
+	    .name = "session kick",
+	    .about = "Ends a session, or with an address without resource all of that account.",
+	    .more = "The client may connect again: see \"user passwd\" and \"user remove\".",
+	    .words = jid_word,
+	    .show = show_kicked,
+	},
+	{
+	    .name = "status",
+	    .about = "Shows how the server is doing.",
+	    .show = show_status,
+	},
+	{
+	    .name = "reload",
+	    .about = "Reads the configuration and the certificates again and reopens the log.",
+	    .more = "When the configuration has a mistake nothing is changed.",
+	    .done = "Reloaded",
+	},
+	{
+	    .name = "stop",
+	    .about = "Stops the server, when all it has taken is stored.",
+	    .more = "It waits until the server has ended.",
+	    .ends_server = true,
+	    .show = show_stopped,
+	},
+	{
+	    .name = "config check",
+	    .about = "Checks a configuration file; needs no server.",
+	    .more = "Without FILE it checks the one of --config, or the default one. It runs \"musterd "
+		    "--check\".",
+	    .words = file_word,
+	    .run = config_check,
+	},
+	{
+	    .name = "complete",
+	    .about = "Completes a command line for the shell.",
+	    .more = "For bash: complete -o default -C 'musterctl complete' musterctl",
+	    .run = help_complete,
+	},
+	{ 0 },
+};
+
+const struct flag global_flags[] = {
+	{ "--config", "FILE", "the server's configuration file, to find its socket" },
+	{ "--socket", "PATH", "the server's control socket" },
+	{ "--json", NULL, "prints the result as JSON" },
+	{ "--help", NULL, "explains the command" },
+	{ "--version", NULL, "prints the version" },
+	{ 0 },
+};
+
+/* ---- complaints */
+
+bool complain(struct call *c, enum control_code code, const char *hint, const char *format, ...)
+{
+	c->status = (int)code;
+	if (c->is_quiet)
+		return false;
+	va_list args;
+	va_start(args, format);
+	fflush(stdout);
+	fputs("musterctl: ", stderr);
+	vfprintf(stderr, format, args);
+	fprintf(stderr, "\n%s%s", hint ? hint : "", hint ? "\n" : "");
+	va_end(args);
+	return false;
+}
+
+static bool complain_usage(struct call *c, const char *hint, const char *sentence, const char *about)
+{
+	char *next = hint      ? mem_strdup(hint)
+		     : c->verb ? mem_printf("\"musterctl %s --help\" explains the command.", c->verb->name)
+			       : mem_strdup("\"musterctl --help\" lists the commands.");
+	complain(c, CONTROL_USAGE, next, "%s%s%s", sentence, about ? " " : "", about ? about : "");
+	mem_free(next);
+	return false;
+}
+
+/* ---- the command line */
+
+static const struct flag *flag_find(const struct flag *flags, const char *name, size_t n)
+{
+	for (const struct flag *f = flags; f && f->name; f++) {
+		if (strlen(f->name) == n && memcmp(f->name, name, n) == 0)
+			return f;
+	}
+	return NULL;
+}
+
+const char *call_flag(const struct call *c, const char *name)
+{
+	const struct flag *f = flag_find(c->verb->flags, name, strlen(name));
+	return f ? c->flags[f - c->verb->flags] : NULL;
+}
+
+static bool take_global_flag(struct call *c, const struct flag *f, const char *value)
+{
+	if (strcmp(f->name, "--config") == 0) {
+		c->config = value;
+	} else if (strcmp(f->name, "--socket") == 0) {
+		c->socket = value;
+	} else if (strcmp(f->name, "--json") == 0) {
+		c->is_json = true;
+	} else if (strcmp(f->name, "--help") == 0) {
+		c->is_help = true;
+	} else {
+		if (!c->is_quiet)
+			printf("musterctl %s\n", MUSTER_VERSION);
+		c->status = CONTROL_OK;
+		return false;
+	}
+	return true;
+}
+
+/* Takes tokens[*at], a flag, and its value, which is behind '=' or the next token. */
+static bool take_flag(struct call *c, unsigned count, const char *const *tokens, unsigned *at)
+{
+	const char *token = strcmp(tokens[*at], "-h") == 0 ? "--help" : tokens[*at];
+	size_t n = strcspn(token, "=");
+	const char *value = token[n] ? token + n + 1 : NULL;
+	const struct flag *global = flag_find(global_flags, token, n);
+	const struct flag *own = c->verb ? flag_find(c->verb->flags, token, n) : NULL;
+	const struct flag *f = global ? global : own;
+	if (!f) {
+		char *hint = help_suggest_flag(c, token);
+		complain_usage(c, hint, "There is no such option here:", token);
+		mem_free(hint);
+		return false;
+	}
+	if (!f->value && value)
+		return complain_usage(c, NULL, "This option takes no value:", f->name);
+	if (f->value && !value && *at + 1 < count)
+		value = tokens[++*at];
+	if (f->value && !value)
+		return complain_usage(c, NULL, "A value is missing behind", f->name);
+	if (global)
+		return take_global_flag(c, f, value);
+	c->flags[f - c->verb->flags] = value ? value : "";
+	return true;
+}
+
+static const struct verb *verb_find(const char *name)
+{
+	for (const struct verb *v = verbs; v->name; v++) {
+		if (strcmp(v->name, name) == 0)
+			return v;
+	}
+	return NULL;
+}
+
+static bool is_group(const char *word)
+{
+	size_t n = strlen(word);
+	for (const struct verb *v = verbs; v->name; v++) {
+		if (strncmp(v->name, word, n) == 0 && v->name[n] == ' ')
+			return true;
+	}
+	return false;
+}
+
+/* `next`, the token behind it or NULL, only helps to guess what was meant. */
+static bool take_command_word(struct call *c, const char *word, const char *next)
+{
+	char *name = c->group ? mem_printf("%s %s", c->group, word) : mem_strdup(word);
+	c->verb = verb_find(name);
+	bool is_known = true;
+	if (c->verb) {
+		c->group = NULL;
+	} else if (!c->group && strcmp(word, "help") == 0) {
+		c->is_help = true;
+	} else if (!c->group && is_group(word)) {
+		c->group = word;
+	} else {
+		char *hint = help_suggest_command(name, c->group ? NULL : next);
+		is_known = complain_usage(c, hint, "There is no such command:", name);
+		mem_free(hint);
+	}
+	mem_free(name);
+	return is_known;
+}
+
+static unsigned words_count(const struct verb *v)
+{
+	unsigned n = 0;
+	while (v->words && v->words[n].name)
+		n++;
+	return n;
+}
+
+static bool take_word(struct call *c, const char *word)
+{
+	if (c->word_count == words_count(c->verb))
+		return complain_usage(c, NULL, "This is one word too many:", word);
+	c->words[c->word_count++] = word;
+	return true;
+}
+
+bool call_parse(struct call *c, unsigned count, const char *const *tokens)
+{
+	bool has_flags = true;
+	for (unsigned i = 0; i < count; i++) {
+		const char *token = tokens[i];
+		bool ok;
+		if (has_flags && strcmp(token, "--") == 0) {
+			has_flags = false;
+			continue;
+		}
+		if (has_flags && token[0] == '-' && token[1])
+			ok = take_flag(c, count, tokens, &i);
+		else if (!c->verb)
+			ok = take_command_word(c, token, i + 1 < count ? tokens[i + 1] : NULL);
+		else
+			ok = take_word(c, token);
+		if (!ok)
+			return false;
+		if (c->verb && c->verb->run == help_complete) {
+			c->rest = tokens + i + 1;
+			c->rest_count = count - i - 1;
+			return true;
+		}
+	}
+	return true;
+}
+
+/* What the words say, as the request's arguments. */
+static bool words_to_args(struct call *c)
+{
+	c->args = json_object();
+	for (unsigned i = 0; i < words_count(c->verb); i++) {
+		const struct word *w = &c->verb->words[i];
+		if (i < c->word_count &&
+		    json_object_set_new(c->args, w->key, json_string(c->words[i])) != 0)
+			return complain_usage(c, NULL, "This is no UTF-8 text:", c->words[i]);
+		if (i >= c->word_count && !w->is_optional)
+			return complain_usage(c, NULL, "A word is missing:", w->name);
+	}
+	return true;
+}
+
+/* ---- what single commands need */
+
+static bool prepare_record(struct call *c)
+{
+	const char *value = call_flag(c, "--record");
+	if (!value)
+		return true;
+	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
+		return complain_usage(c, "Say --record on, or --record off.",
+				      "--record knows no such value:", value);
+	json_object_set_new(c->args, "record", json_boolean(strcmp(value, "on") == 0));
+	return true;
+}
+
+/* The server beside this tool, as they are installed and built together. */
+static char *musterd_path(void)
+{
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	self[n > 0 ? n : 0] = '\0';
+	char *slash = strrchr(self, '/');
+	char *beside = slash ? mem_printf("%.*s/musterd", (int)(slash - self), self) : NULL;
+	if (beside && access(beside, X_OK) == 0)
+		return beside;
+	mem_free(beside);
+	return mem_strdup("musterd");
+}
+
+static int config_check(struct call *c)
+{
+	const char *file = c->word_count ? c->words[0] : talk_config(c);
+	char *program = musterd_path();
+	execlp(program, program, "--check", "--config", file, (char *)NULL);
+	complain(c, CONTROL_BROKEN, "Install it beside musterctl, or add its directory to PATH.",
+		 "The program musterd cannot be run.");
+	mem_free(program);
+	return c->status;
+}
+
+/* ---- running a command */
+
+static bool on_page(struct call *c, const json_t *progress, void *arg)
+{
+	json_t *gathered = arg;
+	if (!c->is_json) {
+		show_rows(c, progress);
+		return true;
+	}
+	const char *key;
+	json_t *rows;
+	json_object_foreach((json_t *)(uintptr_t)progress, key, rows)
+	{
+		json_t *all = json_object_get(gathered, key);
+		if (!all)
+			json_object_set_new(gathered, key, all = json_array());
+		json_array_extend(all, rows);
+	}
+	return true;
+}
+
+/* Rows that came in pages stand before those of the result itself. */
+static void print_json(struct call *c, json_t *gathered, json_t *result)
+{
+	const char *key;
+	json_t *value;
+	json_object_foreach(result, key, value)
+	{
+		json_t *all = json_object_get(gathered, key);
+		if (json_is_array(all) && json_is_array(value))
+			json_array_extend(all, value);
+		else
+			json_object_set(gathered, key, value);
+	}
+	if (c->is_random_password)
+		json_object_set(gathered, "password", json_object_get(c->args, "password"));
+	json_dumpf(gathered, stdout, JSON_INDENT(2));
+	putchar('\n');
+}
+
+static int ask_server(struct call *c)
+{
+	json_t *gathered = json_object();
+	json_t *result = talk(c, c->verb->name, json_incref(c->args), on_page, gathered);
+	if (result) {
+		show_warnings(result);
+		if (c->is_json)
+			print_json(c, gathered, result);
+		else
+			show_result(c, result);
+	}
+	json_decref(result);
+	json_decref(gathered);
+	return c->status;
+}
+
+static int call_run(struct call *c)
+{
+	if (c->is_help || (!c->verb && !c->group)) {
+		help_show(c);
+		return c->is_help ? CONTROL_OK : CONTROL_USAGE;
+	}
+	if (!c->verb) {
+		char *hint = mem_printf("\"musterctl %s --help\" lists its commands.", c->group);
+		complain_usage(c, hint, "The command is not complete:", c->group);
+		mem_free(hint);
+		return c->status;
+	}
+	if (c->verb->run)
+		return c->verb->run(c);
+	if (words_to_args(c) && (!c->verb->prepare || c->verb->prepare(c)))
+		ask_server(c);
+	json_decref(c->args);
+	return c->status;
+}
+
+int main(int argc, char **argv)
+{
+	struct call c = { .status = CONTROL_OK };
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 1 || !call_parse(&c, (unsigned)argc - 1, (const char *const *)argv + 1))
+		return c.status;
+	int status = call_run(&c);
+	return fflush(stdout) == 0 || status ? status : CONTROL_BROKEN;
+}

@@ -1,0 +1,130 @@
+/* musterctl.h - the parts of the administrator's tool. It shares control.h's codes and conf.c with the
+ * server, and nothing else of it.
+ *
+ * musterctl.c       the table of commands, and reading the command line by it
+ * musterctl_help.c  help, suggestions, completion: by the same table
+ * musterctl_talk.c  finding the socket and talking to the server
+ * musterctl_ask.c   passwords and confirmations from the terminal
+ * musterctl_show.c  answers for people: tables, sentences */
+#ifndef MUSTER_MUSTERCTL_H
+#define MUSTER_MUSTERCTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "control.h"
+#include "mem.h"
+
+#define WORDS_MAX 2
+#define FLAGS_MAX 4
+#define COLUMNS_MAX 8
+
+struct call;
+
+enum word_kind { WORD_HOST, WORD_JID, WORD_FILE };
+
+/* A word behind the command: "JID". */
+struct word {
+	const char *name; /* NULL ends the table */
+	const char *key;  /* its name in the request */
+	enum word_kind kind;
+	bool is_optional;
+};
+
+struct flag {
+	const char *name;  /* "--yes"; NULL ends the table */
+	const char *value; /* what it takes: "FILE"; NULL: nothing */
+	const char *about;
+};
+
+struct column {
+	const char *key; /* of the row's object; NULL ends the table */
+	const char *title;
+	bool is_right; /* aligned to the right: numbers */
+};
+
+struct table {
+	const char *rows; /* the key of the array, in the result and in each progress */
+	const struct column *columns;
+	const char *none; /* the sentence when there are no rows */
+};
+
+/* One command. */
+struct verb {
+	const char *name;	  /* "user add"; NULL ends the table */
+	const char *about;	  /* one sentence */
+	const char *more;	  /* more of them, for its help; or NULL */
+	const struct word *words; /* or NULL */
+	const struct flag *flags; /* or NULL */
+	/* Adds what flags and terminal say to c->args. False: nothing more to do, it has said why and left
+	 * the exit status in c->status. */
+	bool (*prepare)(struct call *c);
+	int (*run)(struct call *c);			    /* instead of asking the server */
+	void (*show)(struct call *c, const json_t *result); /* for people; or one of these: */
+	const struct table *table;
+	const char *done; /* "Added": is followed by the address or name in the result, and a full stop */
+	bool ends_server; /* then it has ended when talk returns a result, or c->is_ending is set */
+};
+
+struct call {
+	const char *socket, *config; /* as given, or NULL */
+	bool is_json;
+	bool is_help;
+	bool is_quiet;	   /* completing: nothing may be said */
+	const char *group; /* "user" was said, and no more; or NULL */
+	const struct verb *verb;
+	const char *words[WORDS_MAX];
+	unsigned word_count;
+	const char *const *rest; /* "complete": what bash adds */
+	unsigned rest_count;
+	const char
+	    *flags[FLAGS_MAX]; /* by row of verb->flags: the value, "" for one without, NULL: not given */
+	json_t *args;
+	int status;
+	bool is_ending;		 /* the server has been told to end, and whether it has is not known */
+	bool is_random_password; /* then it is in args, and shown */
+	unsigned rows;		 /* shown so far */
+	int widths[COLUMNS_MAX];
+};
+
+/* musterctl.c */
+extern const struct verb verbs[];
+extern const struct flag global_flags[];
+/* Reads the command line. False: ended, with c->status. */
+bool call_parse(struct call *c, unsigned count, const char *const *tokens) MUST_CHECK;
+const char *call_flag(const struct call *c, const char *name);
+/* Says a sentence and what to do next (or NULL) on standard error, and sets c->status. Returns false. */
+bool complain(struct call *c, enum control_code code, const char *hint, const char *format, ...)
+    PRINTF(4, 5);
+
+/* musterctl_help.c */
+void help_show(const struct call *c);
+/* A sentence with the nearest known command or flag, or NULL; the caller frees it. `next`: the word behind,
+ * or NULL. */
+char *help_suggest_command(const char *words, const char *next);
+char *help_suggest_flag(const struct call *c, const char *name);
+int help_complete(struct call *c);
+
+/* musterctl_talk.c */
+/* The configuration file to use: the caller's, or the default one. */
+const char *talk_config(const struct call *c);
+/* Gives the command and its arguments (its reference is taken) to the server, calls `page` for each
+ * progress, and returns the result, whose rows `page` has not seen; NULL: it has complained. `page` returns
+ * false to stop, then the result is NULL too. */
+json_t *talk(struct call *c, const char *command, json_t *args,
+	     bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg) MUST_CHECK;
+
+/* musterctl_ask.c */
+bool ask_password(struct call *c);   /* a `prepare` */
+bool ask_if_removed(struct call *c); /* the same */
+
+/* musterctl_show.c */
+void show_rows(struct call *c, const json_t *page);
+void show_result(struct call *c, const json_t *result);
+void show_warnings(const json_t *result);
+void show_status(struct call *c, const json_t *result);
+void show_stopped(struct call *c, const json_t *result);
+void show_kicked(struct call *c, const json_t *result);
+void show_padded(const char *text, int width);
+
+#endif

@@ -1,0 +1,206 @@
+/* musterctl_talk.c - finds the control socket and gives the server one command: a line out, lines in. */
+#define _GNU_SOURCE /* struct ucred */
+#include "musterctl.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "conf.h"
+
+#define DEFAULT_CONF MUSTER_SYSCONFDIR "/muster/muster.conf"
+#define DEFAULT_RUN_DIR MUSTER_RUNSTATEDIR "/muster"
+#define ANSWER_SECONDS 120 /* without a line: then the server hangs */
+#define END_SECONDS 60
+
+const char *talk_config(const struct call *c)
+{
+	return c->config ? c->config : DEFAULT_CONF;
+}
+
+/* ---- the socket */
+
+/* Without the line feed at its end. */
+static int text_len(const char *lines)
+{
+	size_t n = strlen(lines);
+	return (int)(n && lines[n - 1] == '\n' ? n - 1 : n);
+}
+
+/* Where the socket is, which the caller frees; NULL: it has complained. A default file that is missing or
+ * has a mistake (which may be why the server is asked to reload) leaves the default directory. */
+static char *socket_path(struct call *c)
+{
+	if (c->socket)
+		return mem_strdup(c->socket);
+	if (!c->config && access(DEFAULT_CONF, R_OK) != 0)
+		return mem_strdup(DEFAULT_RUN_DIR "/" CONTROL_SOCKET);
+	char *errors = NULL;
+	struct conf *conf = conf_load(talk_config(c), &errors);
+	if (!conf && c->config)
+		complain(c, CONTROL_USAGE, "Mend the file, or name the server's socket with --socket.",
+			 "The configuration cannot be read:\n%.*s", text_len(errors), errors);
+	char *path = conf	 ? mem_printf("%s/%s", conf->node.run_dir, CONTROL_SOCKET)
+		     : c->config ? NULL
+				 : mem_strdup(DEFAULT_RUN_DIR "/" CONTROL_SOCKET);
+	mem_free(errors);
+	if (conf)
+		conf_unref(conf);
+	return path;
+}
+
+static void complain_unreachable(struct call *c, const char *path, int failure)
+{
+	if (failure == ENOENT)
+		complain(c, CONTROL_UNREACHABLE,
+			 "Start musterd, or name the socket with --socket or its configuration file with "
+			 "--config.",
+			 "No server runs here: there is no %s.", path);
+	else if (failure == ECONNREFUSED)
+		complain(c, CONTROL_UNREACHABLE, "Start musterd; it replaces the socket that is left.",
+			 "No server listens at %s.", path);
+	else if (failure == EACCES || failure == EPERM)
+		complain(c, CONTROL_UNREACHABLE, "Run musterctl as one of them, with sudo for example.",
+			 "You may not use %s: only root and the server's own user may.", path);
+	else
+		complain(c, CONTROL_UNREACHABLE, "Name the socket with --socket.", "%s: %s", path,
+			 strerror(failure));
+}
+
+static int dial(struct call *c, const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+	if (strlen(path) >= sizeof(address.sun_path)) {
+		complain_unreachable(c, path, ENAMETOOLONG);
+		return -1;
+	}
+	memcpy(address.sun_path, path, strlen(path));
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
+		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+		return fd;
+	}
+	complain_unreachable(c, path, errno);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+/* ---- the end of the server */
+
+/* The process behind the socket, so that its end can be waited for; -1 where the system cannot tell. */
+static int server_process(int fd)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0)
+		return -1;
+	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
+}
+
+static void wait_for_end(struct call *c, int process)
+{
+	struct pollfd end = { .fd = process, .events = POLLIN };
+	c->is_ending = process < 0 || poll(&end, 1, END_SECONDS * 1000) <= 0;
+}
+
+/* ---- lines */
+
+/* A failed write is not looked at: a server that does not want us has said why before it closed. */
+static void send_line(int fd, const json_t *line)
+{
+	size_t n = json_dumpb(line, NULL, 0, JSON_COMPACT);
+	char *text = mem_alloc(n + 1);
+	json_dumpb(line, text, n, JSON_COMPACT);
+	text[n] = '\n';
+	for (size_t sent = 0; sent < n + 1;) {
+		ssize_t now = write(fd, text + sent, n + 1 - sent);
+		if (now <= 0)
+			break;
+		sent += (size_t)now;
+	}
+	mem_free_secret(text, n + 1);
+}
+
+/* The next line, parsed; NULL: it has complained. `in` keeps what came behind it. */
+static json_t *read_line(struct call *c, int fd, struct buffer *in)
+{
+	char *end;
+	while (!(end = in->len ? memchr(in->data, '\n', in->len) : NULL)) {
+		ssize_t n = read(fd, buffer_reserve(in, 65536), 65536);
+		if (n > 0) {
+			in->len += (size_t)n;
+			continue;
+		}
+		bool is_late = n < 0 && errno == EAGAIN;
+		complain(c, CONTROL_BROKEN, "The server's log may say why; look whether it runs.",
+			 is_late ? "The server has not answered for %d seconds."
+				 : "The server closed the connection without an answer.",
+			 ANSWER_SECONDS);
+		return NULL;
+	}
+	json_error_t error;
+	json_t *line = json_loadb(in->data, (size_t)(end - in->data), 0, &error);
+	size_t used = (size_t)(end - in->data) + 1;
+	memmove(in->data, in->data + used, in->len - used);
+	in->len -= used;
+	if (!line)
+		complain(c, CONTROL_BROKEN, "Is that the socket of a Muster server of this version?",
+			 "The answer is not understood: %s.", error.text);
+	return line;
+}
+
+/* The result of a last line, a new reference; NULL: refused, and said so. */
+static json_t *take_answer(struct call *c, const json_t *line)
+{
+	if (json_is_true(json_object_get(line, "ok")))
+		return json_incref(json_object_get(line, "result"));
+	const char *sentence = json_string_value(json_object_get(line, "error"));
+	json_int_t code = json_integer_value(json_object_get(line, "code"));
+	complain(c, code > CONTROL_OK && code <= CONTROL_BROKEN ? (enum control_code)code : CONTROL_BROKEN,
+		 json_string_value(json_object_get(line, "hint")), "%s",
+		 sentence ? sentence : "The server failed without saying why.");
+	return NULL;
+}
+
+json_t *talk(struct call *c, const char *command, json_t *args,
+	     bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg)
+{
+	json_t *request = json_pack("{s:s, s:o}", "command", command, "args", args);
+	char *path = socket_path(c);
+	int fd = path ? dial(c, path) : -1;
+	mem_free(path);
+	if (fd < 0) {
+		json_decref(request);
+		return NULL;
+	}
+	int process = c->verb && c->verb->ends_server ? server_process(fd) : -1;
+	send_line(fd, request);
+	json_decref(request);
+
+	struct buffer in = { 0 };
+	json_t *line, *result = NULL;
+	while ((line = read_line(c, fd, &in))) {
+		const json_t *progress = json_object_get(line, "progress");
+		bool goes_on = progress && page(c, progress, arg);
+		if (!progress)
+			result = take_answer(c, line);
+		json_decref(line);
+		if (!goes_on)
+			break;
+	}
+	buffer_free(&in);
+	close(fd);
+	if (result && c->verb->ends_server)
+		wait_for_end(c, process);
+	if (process >= 0)
+		close(process);
+	return result;
+}

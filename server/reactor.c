@@ -1,0 +1,410 @@
+/* reactor.c - the turn, the queue and the inbox. What an envelope does is home.c's and stream.c's. */
+#include "reactor.h"
+
+#include <string.h>
+#include <sys/time.h>
+
+#include "home.h"
+#include "listener.h"
+#include "log.h"
+#include "server.h"
+#include "stream.h"
+
+#define FREE_ENVELOPES 1024
+#define TURN_ENVELOPES 4096 /* handled between two looks at the sockets */
+
+/* ---- envelopes */
+
+struct envelope *envelope_new(struct reactor *r, enum envelope_kind kind)
+{
+	struct envelope *e = r->free_envelopes;
+
+	if (e) {
+		r->free_envelopes = e->next;
+		r->free_count--;
+	} else {
+		e = mem_alloc(sizeof *e);
+	}
+	*e = (struct envelope){ .kind = (uint8_t)kind };
+	return e;
+}
+
+void envelope_free(struct reactor *r, struct envelope *e)
+{
+	jid_unref(e->from);
+	jid_unref(e->to);
+	stanza_unref(e->stanza);
+	if (r->free_count >= FREE_ENVELOPES) {
+		mem_free(e);
+		return;
+	}
+	e->next = r->free_envelopes;
+	r->free_envelopes = e;
+	r->free_count++;
+}
+
+void reactor_random(struct reactor *r, void *out, size_t n)
+{
+	ASSERT(n <= sizeof r->random);
+	if (r->random_left < n) {
+		ASSERT(uv_random(NULL, NULL, r->random, sizeof r->random, 0, NULL) == 0);
+		r->random_left = sizeof r->random;
+	}
+	r->random_left -= (unsigned)n;
+	memcpy(out, r->random + r->random_left, n);
+	memset(r->random + r->random_left, 0, n);
+}
+
+static void queue_init(struct envelope_queue *q)
+{
+	*q = (struct envelope_queue){ .tail = &q->head };
+}
+
+static void queue_append(struct envelope_queue *q, struct envelope *e)
+{
+	e->next = NULL;
+	*q->tail = e;
+	q->tail = &e->next;
+	q->count++;
+}
+
+static struct envelope *queue_take(struct envelope_queue *q)
+{
+	struct envelope *e = q->head;
+
+	if (!e)
+		return NULL;
+	q->head = e->next;
+	if (!q->head)
+		q->tail = &q->head;
+	q->count--;
+	return e;
+}
+
+/* ---- between reactors */
+
+void reactor_post(struct reactor *from, unsigned target, struct envelope *e)
+{
+	if (target == from->index)
+		queue_append(&from->queue, e);
+	else
+		queue_append(&from->outbound[target], e);
+}
+
+void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg), void *arg)
+{
+	struct envelope *e = envelope_new(from, ENV_RUN);
+
+	e->run = run;
+	e->arg = arg;
+	reactor_post(from, target, e);
+}
+
+/* Pushes the chain newest ... oldest (linked by next) in front of the inbox. */
+static void inbox_push(struct inbox *in, struct envelope *newest, struct envelope *oldest, unsigned count)
+{
+	struct envelope *head = atomic_load_explicit(&in->newest, memory_order_relaxed);
+
+	atomic_fetch_add_explicit(&in->waiting, count, memory_order_relaxed);
+	do {
+		oldest->next = head;
+	} while (!atomic_compare_exchange_weak_explicit(&in->newest, &head, newest, memory_order_release,
+							memory_order_relaxed));
+	if (!head)
+		uv_async_send(&in->wake);
+}
+
+void reactor_post_outside(struct reactor *to, struct envelope *e)
+{
+	inbox_push(&to->inbox, e, e, 1);
+}
+
+/* Hands over what is for `target`, as far as its inbox has room; one wake-up for all of it. */
+static void outbound_flush(struct reactor *r, unsigned target)
+{
+	struct inbox *in = &r->server->reactors[target]->inbox;
+	struct envelope_queue *q = &r->outbound[target];
+	struct envelope *newest = NULL, *oldest = NULL, *e;
+	unsigned count = 0;
+	unsigned waiting = atomic_load_explicit(&in->waiting, memory_order_relaxed);
+
+	while (waiting + count < INBOX_BOUND && (e = queue_take(q))) {
+		e->next = newest;
+		newest = e;
+		if (!oldest)
+			oldest = e;
+		count++;
+	}
+	if (newest)
+		inbox_push(in, newest, oldest, count);
+}
+
+static void inbox_take(struct reactor *r)
+{
+	struct envelope *e = atomic_exchange_explicit(&r->inbox.newest, NULL, memory_order_acquire);
+	struct envelope *oldest = NULL;
+	unsigned count = 0;
+
+	while (e) { /* newest first: turn it round */
+		struct envelope *next = e->next;
+
+		e->next = oldest;
+		oldest = e;
+		e = next;
+		count++;
+	}
+	atomic_fetch_sub_explicit(&r->inbox.waiting, count, memory_order_relaxed);
+	while (oldest) {
+		struct envelope *next = oldest->next;
+
+		queue_append(&r->queue, oldest);
+		oldest = next;
+	}
+}
+
+bool reactor_is_blocked(const struct reactor *r)
+{
+	for (unsigned i = 0; i < r->server->reactor_count; i++)
+		if (r->outbound[i].head)
+			return true;
+	return false;
+}
+
+/* ---- the turn */
+
+static void envelope_handle(struct reactor *r, struct envelope *e)
+{
+	r->counts.envelopes++;
+	if (e->kind == ENV_RUN) {
+		e->run(r, e->arg);
+		envelope_free(r, e);
+	} else if (ENVELOPE_IS_HOME(e)) {
+		home_take(r, e);
+	} else {
+		stream_take(r, e);
+	}
+}
+
+static void queue_drain(struct reactor *r)
+{
+	struct envelope *e;
+
+	for (unsigned n = 0; n < TURN_ENVELOPES && (e = queue_take(&r->queue)); n++)
+		envelope_handle(r, e);
+}
+
+static int64_t time_now(void)
+{
+	struct timeval tv;
+
+	gettimeofday(&tv, NULL);
+	return (int64_t)tv.tv_sec * 1000000 + tv.tv_usec;
+}
+
+static void on_busy(uv_idle_t *handle)
+{
+	(void)handle; /* its being active is all it is for */
+}
+
+/* Everything between two polls. Callable twice a turn: it does nothing when nothing is to be done. */
+static void reactor_turn(struct reactor *r)
+{
+	r->now = time_now();
+	if (atomic_load_explicit(&r->inbox.newest, memory_order_relaxed))
+		inbox_take(r);
+	queue_drain(r);
+	store_flush(r->store);
+	streams_flush(r);
+	for (unsigned i = 0; i < r->server->reactor_count; i++)
+		if (r->outbound[i].head)
+			outbound_flush(r, i);
+	if (!list_is_empty(&r->paused) && !reactor_is_blocked(r))
+		streams_unpause(r);
+	streams_bury(r);
+	if (r->queue.head || reactor_is_blocked(r))
+		uv_idle_start(&r->busy, on_busy);
+	else
+		uv_idle_stop(&r->busy);
+}
+
+static void on_after_poll(uv_check_t *handle)
+{
+	struct reactor *r = handle->data;
+
+	r->counts.turns++;
+	reactor_turn(r);
+}
+
+/* Timers, closing handles and the database's callbacks may have posted since. */
+static void on_before_poll(uv_prepare_t *handle)
+{
+	struct reactor *r = handle->data;
+
+	if (r->queue.head || !list_is_empty(&r->dirty) || !list_is_empty(&r->graveyard))
+		reactor_turn(r);
+	else
+		store_flush(r->store);
+}
+
+static void on_wake(uv_async_t *handle)
+{
+	(void)handle; /* the inbox is emptied after the poll */
+}
+
+static void on_commit(void *arg, uint64_t ticket)
+{
+	(void)ticket;
+	homes_release(arg);
+}
+
+void reactor_configure(struct reactor *r)
+{
+	const struct limits_conf *l = &r->conf->limits;
+
+	for (unsigned i = 0; i < COUNT_OF(r->xml_limits); i++)
+		r->xml_limits[i] = (struct xml_limits){
+			.stanza_bytes = (uint32_t)(i ? l->stanza_bytes : l->stanza_bytes_before),
+			.depth = (uint32_t)l->depth,
+			.attributes = (uint32_t)l->attributes,
+			.children = (uint32_t)l->children,
+			.token_bytes = (uint32_t)l->token_bytes,
+		};
+}
+
+struct reactor *reactor_new(struct server *srv, unsigned index)
+{
+	struct reactor *r = mem_zalloc(sizeof *r);
+
+	r->index = index;
+	r->server = srv;
+	r->conf = conf_ref(srv->conf);
+	r->hosts = hosts_ref(srv->hosts);
+	r->hooks = srv->hooks;
+	ASSERT(uv_loop_init(&r->loop) == 0);
+	r->loop.data = r;
+	ASSERT(uv_check_init(&r->loop, &r->after_poll) == 0);
+	ASSERT(uv_prepare_init(&r->loop, &r->before_poll) == 0);
+	ASSERT(uv_idle_init(&r->loop, &r->busy) == 0);
+	ASSERT(uv_async_init(&r->loop, &r->inbox.wake, on_wake) == 0);
+	r->after_poll.data = r->before_poll.data = r;
+	uv_check_start(&r->after_poll, on_after_poll);
+	uv_prepare_start(&r->before_poll, on_before_poll);
+	queue_init(&r->queue);
+	r->outbound = mem_zalloc(srv->reactor_count * sizeof *r->outbound);
+	for (unsigned i = 0; i < srv->reactor_count; i++)
+		queue_init(&r->outbound[i]);
+	list_init(&r->waiting_homes);
+	list_init(&r->sleepers);
+	list_init(&r->dirty);
+	list_init(&r->paused);
+	list_init(&r->graveyard);
+	list_init(&r->listeners);
+	wheel_init(&r->wheel, &r->loop);
+	homes_init(r);
+	tls_io_init(&r->tls);
+	r->xml = xml_pool_new(64);
+	r->read_buffer = mem_alloc(READ_BUFFER);
+	r->plain_buffer = mem_alloc(PLAIN_BUFFER);
+	reactor_configure(r);
+	r->now = time_now();
+	r->next_id = (uint64_t)index << 48 | 1;
+	r->store = store_open(srv->db, &r->loop);
+	store_on_commit(r->store, on_commit, r);
+	return r;
+}
+
+void reactor_run(struct reactor *r)
+{
+	uv_run(&r->loop, UV_RUN_DEFAULT);
+}
+
+/* ---- the end: streams, then homes, then the store, then the loop's own handles */
+
+static void on_store_closed(void *arg)
+{
+	struct reactor *r = arg;
+
+	r->is_drained = true;
+	wheel_close(&r->wheel);
+	uv_close((uv_handle_t *)&r->after_poll, NULL);
+	uv_close((uv_handle_t *)&r->before_poll, NULL);
+	uv_close((uv_handle_t *)&r->busy, NULL);
+	uv_close((uv_handle_t *)&r->inbox.wake, NULL);
+}
+
+#define STOP_STEP_MS 50
+#define STOP_STREAMS_MS 3000 /* a client that does not close its side is cut */
+
+struct stopping {
+	struct timer timer;
+	struct reactor *reactor;
+	unsigned waited;
+	bool homes_asleep;
+};
+
+static void on_stop_step(struct timer *t)
+{
+	struct stopping *s = CONTAINER_OF(t, struct stopping, timer);
+	struct reactor *r = s->reactor;
+
+	s->waited += STOP_STEP_MS;
+	if (r->streams.count > 0 || r->queue.head) {
+		if (s->waited > STOP_STREAMS_MS)
+			streams_cut(r);
+		timer_set(&r->wheel, &s->timer, STOP_STEP_MS);
+		return;
+	}
+	if (!s->homes_asleep) {
+		homes_sleep_all(r);
+		s->homes_asleep = true;
+		timer_set(&r->wheel, &s->timer, STOP_STEP_MS);
+		return;
+	}
+	mem_free(s);
+	store_close(r->store, on_store_closed, r);
+}
+
+void reactor_stop(struct reactor *r)
+{
+	struct stopping *s;
+
+	if (r->is_stopping)
+		return;
+	r->is_stopping = true;
+	listeners_close(r);
+	streams_shutdown(r);
+	s = mem_zalloc(sizeof *s);
+	s->reactor = r;
+	timer_init(&s->timer, on_stop_step);
+	timer_set(&r->wheel, &s->timer, STOP_STEP_MS);
+}
+
+void reactor_free(struct reactor *r)
+{
+	struct envelope *e;
+
+	inbox_take(r);
+	while ((e = queue_take(&r->queue)))
+		envelope_free(r, e);
+	for (unsigned i = 0; i < r->server->reactor_count; i++)
+		while ((e = queue_take(&r->outbound[i])))
+			envelope_free(r, e);
+	homes_free(r);
+	streams_bury(r);
+	ASSERT(uv_loop_close(&r->loop) == 0);
+	while ((e = r->free_envelopes)) {
+		r->free_envelopes = e->next;
+		mem_free(e);
+	}
+	hash_free(&r->streams);
+	hash_free(&r->addresses);
+	tls_io_free(&r->tls);
+	xml_pool_free(r->xml);
+	buffer_free(&r->plain);
+	mem_free(r->read_buffer);
+	mem_free(r->plain_buffer);
+	mem_free(r->outbound);
+	conf_unref(r->conf);
+	hosts_unref(r->hosts);
+	mem_free(r);
+}

@@ -1,0 +1,131 @@
+/* reactor.h - one thread, one loop, one inbox, its homes, its streams, its store. Shares nothing mutable.
+ *
+ * A turn: libuv polls; sockets are read and make envelopes in the reactor's queue; the queue is emptied
+ * (each envelope goes to a home, a stream or the reactor itself, and may make more); the store sends its
+ * open group; streams that have something to write are flushed, each with one write; what is for other
+ * reactors is handed over, a batch and one wake-up per target. */
+#ifndef MUSTER_REACTOR_H
+#define MUSTER_REACTOR_H
+
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "conf.h"
+#include "envelope.h"
+#include "hash.h"
+#include "hook.h"
+#include "host.h"
+#include "store.h"
+#include "tls.h"
+#include "wheel.h"
+#include "xml.h"
+
+struct server;
+
+struct envelope_queue {
+	struct envelope *head, **tail;
+	unsigned count;
+};
+
+/* What other reactors post: a lock-free list, newest first, emptied whole. `waiting` is its length, so that
+ * a sender can see that it is full and keep the rest in its own overflow list. */
+struct inbox {
+	_Atomic(struct envelope *) newest;
+	_Atomic unsigned waiting;
+	uv_async_t wake;
+};
+#define INBOX_BOUND 65536
+
+struct reactor_counts { /* only grow, except the first three */
+	uint64_t streams, sessions, homes;
+	uint64_t connections, logins, login_failures;
+	uint64_t stanzas_in[3], stanzas_out[3]; /* by enum stanza_kind, at client streams */
+	uint64_t envelopes, turns, bounced;
+};
+
+struct reactor {
+	unsigned index;
+	struct server *server;
+	uv_loop_t loop;
+	uv_thread_t thread;
+	uv_check_t after_poll;
+	uv_prepare_t before_poll;
+	uv_idle_t busy; /* active while the queue is not empty: poll must not block */
+
+	struct inbox inbox;
+	struct envelope_queue queue;     /* envelopes for here */
+	struct envelope_queue *outbound; /* by target reactor; what its inbox cannot take stays: the overflow */
+	struct envelope *free_envelopes;
+	unsigned free_count;
+
+	/* snapshots: replaced whole, on this thread */
+	struct conf *conf;
+	struct hosts *hosts;
+	const struct hooks *hooks;
+
+	struct wheel wheel;
+	struct store *store;
+	uint64_t trace;            /* newest trace id */
+	uint64_t next_id;          /* stream and session ids: never used again */
+	int64_t newest_record;     /* record ids only grow */
+	int64_t now;               /* Unix time in microseconds, of this turn */
+
+	struct hash homes;         /* home.c */
+	struct list waiting_homes; /* homes whose outbox waits for a commit */
+	struct list sleepers;      /* homes without session, the one that is idle longest first */
+	struct timer sleep_timer;
+	unsigned absent_homes;     /* homes without account, remembered briefly */
+	struct pass *free_passes;  /* pass.c */
+	unsigned free_pass_count;
+
+	struct hash streams;       /* stream.c, by id */
+	struct hash addresses;     /* connections per network address: listener.c */
+	struct list dirty;         /* streams with something to write */
+	struct list paused;        /* streams that stopped reading because the reactor is blocked */
+	struct list graveyard;     /* streams to free at the end of the turn */
+	struct tls_io tls;
+	struct xml_pool *xml;
+	struct xml_limits xml_limits[2]; /* before and after login */
+	unsigned hashing;          /* passwords in the worker pool: c2s.c */
+	struct buffer plain;       /* what one stream is about to write */
+	char *read_buffer;         /* bytes from the socket; READ_BUFFER */
+	char *plain_buffer;        /* bytes out of TLS; PLAIN_BUFFER */
+	struct list listeners;     /* listener.c */
+
+	unsigned char random[512];
+	unsigned random_left;
+	bool is_stopping, is_drained;
+	struct reactor_counts counts;
+};
+#define READ_BUFFER 65536
+#define PLAIN_BUFFER 16384
+
+/* Takes what it copies out of a configuration snapshot: limits of the parsers. */
+void reactor_configure(struct reactor *r);
+
+struct reactor *reactor_new(struct server *srv, unsigned index);
+/* Runs the loop until reactor_stop has emptied it. */
+void reactor_run(struct reactor *r);
+/* Closes listeners and streams, lets homes write what they owe, closes the store; the loop then ends. */
+void reactor_stop(struct reactor *r);
+void reactor_free(struct reactor *r);
+
+/* Unpredictable bytes, drawn from the system's generator in larger pieces. */
+void reactor_random(struct reactor *r, void *out, size_t n);
+
+/* A zeroed envelope of that kind. */
+struct envelope *envelope_new(struct reactor *r, enum envelope_kind kind);
+/* Drops it and its references. */
+void envelope_free(struct reactor *r, struct envelope *e);
+
+/* Posts an envelope from this reactor (whose thread calls) to reactor `target`, which may be itself. */
+void reactor_post(struct reactor *from, unsigned target, struct envelope *e);
+/* The same from a thread that is no reactor, or before they run. */
+void reactor_post_outside(struct reactor *to, struct envelope *e);
+/* Posts ENV_RUN. */
+void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg), void *arg);
+
+/* Another reactor does not keep up: streams stop reading until it does. */
+bool reactor_is_blocked(const struct reactor *r);
+
+#endif

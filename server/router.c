@@ -1,0 +1,30 @@
+/* router.c - see router.h. */
+#include "router.h"
+
+#include "server.h"
+
+unsigned router_home_of(const struct reactor *r, const struct jid *to, enum home_kind *kind)
+{
+	if (!hosts_find(r->hosts, jid_domain(to), jid_domain_len(to))) {
+		*kind = HOME_REMOTE;
+		return r->index;
+	}
+	if (!jid_has_local(to)) {
+		*kind = HOME_HOST;
+		return r->index;
+	}
+	*kind = HOME_USER;
+	return to->hash % r->server->reactor_count;
+}
+
+bool router_post(struct reactor *r, struct envelope *e)
+{
+	enum home_kind kind;
+	unsigned target = router_home_of(r, e->to, &kind);
+
+	if (kind == HOME_REMOTE)
+		return false;
+	e->home_kind = (uint8_t)kind;
+	reactor_post(r, target, e);
+	return true;
+}

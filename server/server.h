@@ -1,0 +1,56 @@
+/* server.h - the node: what all reactors share. Immutable once the reactors run, except where a member
+ * says otherwise. */
+#ifndef MUSTER_SERVER_H
+#define MUSTER_SERVER_H
+
+#include <uv.h>
+
+#include "conf.h"
+#include "hook.h"
+#include "host.h"
+#include "reactor.h"
+#include "store.h"
+
+struct control;
+
+struct server {
+	struct conf *conf;   /* as of start; reactors hold the present one */
+	struct hosts *hosts; /* the same */
+	const struct hooks *hooks;
+	struct database *db;
+	char *durability; /* database_durability at start */
+	struct reactor **reactors;
+	unsigned reactor_count;
+	unsigned char secret[32]; /* drawn at start: made-up salts of unknown accounts */
+	int64_t started;          /* Unix seconds */
+	struct control *control;  /* reactor 0 only, as are the signal handlers */
+	uv_signal_t signals[3];
+	struct database_options database_options;
+	bool is_stopping; /* reactor 0 only */
+	bool failed;      /* reactor 0 only: could not start */
+};
+
+/* Loads what the file `path` says, opens the database and the listeners, and runs until it is told to stop.
+ * Returns the process' exit status. */
+int server_run(const char *path);
+
+/* Ends gracefully: listeners closed, every stream told system-shutdown, everything written committed. Called
+ * on reactor 0; a second call ends without waiting. */
+void server_stop(struct server *srv);
+
+/* Reads the configuration file and the certificates again and gives them to every reactor. Called on reactor
+ * 0. False, with all mistakes in *errors (the caller frees it), when the file is not valid: then nothing
+ * changes. *errors may hold warnings on success too. */
+bool server_reload(struct server *srv, char **errors);
+
+/* Runs `step` on every reactor, one after the other's own turn, then `done` on reactor 0. Called on reactor
+ * 0. For replacing snapshots and gathering counts: each step has its reactor to itself. */
+void server_each(struct server *srv, void (*step)(struct reactor *r, void *arg),
+		 void (*done)(struct server *srv, void *arg), void *arg);
+
+/* Reads table `host` again and gives the new snapshot to every reactor; homes and streams of hosts that are
+ * gone end. `done` runs on reactor 0 when all have it; `problems` (certificates; NULL: none) live until it
+ * returns; `ok` is false when the database did not answer. */
+void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, const char *problems), void *arg);
+
+#endif

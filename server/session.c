@@ -1,0 +1,156 @@
+/* session.c - bound resources of a user's home: made when a stream binds, ended when it is gone. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base64.h"
+#include "home.h"
+#include "log.h"
+#include "stream.h"
+
+struct session *session_find(struct home *h, const char *resource)
+{
+	struct session *s;
+
+	SESSION_EACH (s, h)
+		if (strcmp(jid_resource(s->full), resource) == 0)
+			return s;
+	return NULL;
+}
+
+struct session *session_by_id(struct home *h, uint64_t id)
+{
+	struct session *s;
+
+	SESSION_EACH (s, h)
+		if (s->id == id)
+			return s;
+	return NULL;
+}
+
+static struct envelope *to_stream(struct reactor *r, enum envelope_kind kind, unsigned stream_reactor, uint64_t id)
+{
+	struct envelope *e = envelope_new(r, kind);
+
+	e->stream = id;
+	e->stream_reactor = stream_reactor;
+	return e;
+}
+
+static void tell_close(struct reactor *r, unsigned stream_reactor, uint64_t id, unsigned condition, const char *text)
+{
+	struct envelope *e = to_stream(r, ENV_CLOSE, stream_reactor, id);
+
+	e->condition = (uint16_t)condition;
+	e->text = text;
+	reactor_post(r, stream_reactor, e);
+}
+
+void session_close_stream(struct session *s, unsigned condition, const char *text)
+{
+	tell_close(s->home->reactor, s->stream_reactor, s->stream_id, condition, text);
+}
+
+void session_end(struct home *h, struct session *s)
+{
+	struct reactor *r = h->reactor;
+
+	s->is_ending = true;
+	pass_event(h, EVENT_SESSION_GONE, s);
+	log_debug("session", s->full->text, "ended");
+	list_remove(&s->node);
+	h->session_count--;
+	r->counts.sessions--;
+	if (h->session_count == 0) {
+		h->idle_since = r->now;
+		list_append(&r->sleepers, &h->sleeper_node);
+	}
+	stanza_unref(s->presence);
+	jid_unref(s->full);
+	mem_free(s);
+}
+
+/* The address the client asked for, or one that the server makes (RFC 6120 section 7.6). */
+static struct jid *session_address(struct home *h, const struct envelope *e)
+{
+	unsigned char random[12];
+	struct arena a = { 0 };
+	const char *resource;
+	struct jid *full;
+
+	if (e->from && jid_has_resource(e->from))
+		return jid_ref(e->from);
+	reactor_random(h->reactor, random, sizeof random);
+	resource = base64_encode(&a, random, sizeof random);
+	full = jid_with_resource(h->jid, resource, strlen(resource));
+	arena_free(&a);
+	return full;
+}
+
+void session_bind(struct home *h, struct envelope *e)
+{
+	struct reactor *r = h->reactor;
+	struct session *s, *old;
+	struct envelope *bound;
+
+	if (h->state == HOME_ABSENT) {
+		tell_close(r, e->stream_reactor, e->stream, STREAM_NOT_AUTHORIZED, "The account is gone.");
+		envelope_free(r, e);
+		return;
+	}
+	s = mem_zalloc(sizeof *s);
+	s->home = h;
+	s->full = session_address(h, e);
+	old = session_find(h, jid_resource(s->full));
+	if (old) { /* RFC 6120 section 7.7.2.2: the newcomer wins */
+		session_close_stream(old, STREAM_CONFLICT, "Another client has taken this resource.");
+		session_end(h, old);
+	}
+	if (h->session_count >= (unsigned)r->conf->limits.sessions_per_account) {
+		tell_close(r, e->stream_reactor, e->stream, STREAM_POLICY_VIOLATION,
+			   "Too many sessions of this account.");
+		jid_unref(s->full);
+		mem_free(s);
+		envelope_free(r, e);
+		return;
+	}
+	s->id = e->session;
+	s->stream_id = e->stream;
+	s->stream_reactor = e->stream_reactor;
+	s->since = r->now;
+	memcpy(s->peer, e->peer, sizeof s->peer);
+	memcpy(s->login, e->login, sizeof s->login);
+	list_append(&h->sessions, &s->node);
+	h->session_count++;
+	r->counts.sessions++;
+	list_remove(&h->sleeper_node);
+	pass_event(h, EVENT_SESSION_BOUND, s);
+	bound = to_stream(r, ENV_BOUND, e->stream_reactor, e->stream);
+	bound->to = jid_ref(s->full);
+	bound->session = s->id;
+	reactor_post(r, e->stream_reactor, bound);
+	log_debug("session", s->full->text, "bound");
+	envelope_free(r, e);
+}
+
+void session_set_presence(struct ctx *c, struct session *s, struct stanza *presence, int8_t priority)
+{
+	bool was_reachable = s->presence && s->priority >= 0;
+
+	(void)c;
+	stanza_unref(s->presence);
+	s->presence = presence;
+	s->priority = presence ? priority : 0;
+	if (presence && priority >= 0 && !was_reachable)
+		pass_event(s->home, EVENT_SESSION_AVAILABLE, s);
+}
+
+void session_settle(struct ctx *c, struct session *s)
+{
+	struct reactor *r = c->home->reactor;
+	struct envelope *e = to_stream(r, ENV_SETTLE, s->stream_reactor, s->stream_id);
+
+	s->is_unsettled = true;
+	e->to = jid_ref(s->full);
+	e->session = s->id;
+	reactor_post(r, s->stream_reactor, e);
+}

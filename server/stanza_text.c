@@ -1,0 +1,28 @@
+/* stanza_text.c - stanzas as text: over the wire, in the record, and back. */
+#include <string.h>
+
+#include "module.h"
+#include "xml.h"
+
+static void write_address(struct buffer *b, const char *name, const struct jid *j)
+{
+	buffer_adds(b, name);
+	xml_escape(b, j->text, j->len);
+	buffer_add(b, "'", 1);
+}
+
+void stanza_write(struct buffer *b, const struct stanza *st, const struct jid *from, const struct jid *to)
+{
+	buffer_add(b, "<", 1);
+	buffer_adds(b, st->root->name);
+	if (from)
+		write_address(b, " from='", from);
+	if (to)
+		write_address(b, " to='", to);
+	buffer_add(b, st->bytes, st->bytes_len);
+}
+
+struct stanza *stanza_parse(const char *text, size_t n)
+{
+	return xml_parse_stanza(text, n);
+}

@@ -1,0 +1,647 @@
+/* store.c - the half of the database that knows no engine: it gathers writes into groups, gives out
+ * tickets, keeps reads until what they must see has been committed, and owes every caller one callback.
+ * Whoever uses the database calls this file; the engines (store_engine.h) report to it.
+ *
+ * A group's life: open (being gathered) -> sent -> committed. At most one is sent. When the database
+ * refuses a statement in it, it is sent once more in units: writes of one key together, all others
+ * alone, so that only the bad ones fail. When the connection is lost it stays sent and is carried over
+ * again as soon as there is a new one. */
+#include "store_engine.h"
+
+#include <string.h>
+
+#include "log.h"
+
+struct tag {
+	struct hash_node node; /* in store.tags while its group is open */
+	struct tag *next;      /* of the same write */
+	uint64_t tag;
+	struct statement *statement;
+};
+
+static void close_continue(struct store *s);
+static void close_step(struct store *s);
+
+struct param param_text(const char *text)
+{
+	return text ? P_TEXTN(text, strlen(text)) : P_NULL;
+}
+
+/* ---- rows */
+
+enum store_status rows_status(const struct rows *r)
+{
+	return r->status;
+}
+
+unsigned rows_count(const struct rows *r)
+{
+	return r->count;
+}
+
+static const struct cell *rows_cell(const struct rows *r, unsigned row, unsigned column)
+{
+	ASSERT(row < r->count && column < r->columns);
+	return &r->cells[(size_t)row * r->columns + column];
+}
+
+bool rows_is_null(const struct rows *r, unsigned row, unsigned column)
+{
+	const struct cell *c = rows_cell(r, row, column);
+	return !c->is_number && !c->data;
+}
+
+int64_t rows_int(const struct rows *r, unsigned row, unsigned column)
+{
+	const struct cell *c = rows_cell(r, row, column);
+	ASSERT(c->is_number || !c->data);
+	return c->is_number ? c->number : 0;
+}
+
+const char *rows_bytes(const struct rows *r, unsigned row, unsigned column, size_t *len)
+{
+	const struct cell *c = rows_cell(r, row, column);
+	ASSERT(!c->is_number);
+	*len = c->data ? c->len : 0;
+	return c->data;
+}
+
+const char *rows_text(const struct rows *r, unsigned row, unsigned column)
+{
+	size_t len;
+	return rows_bytes(r, row, column, &len);
+}
+
+/* ---- the database of the node */
+
+struct database *database_open(const struct database_options *o, char **error)
+{
+	struct database *db = mem_zalloc(sizeof *db);
+	db->options = *o;
+	db->engine = o->is_postgresql ? &engine_postgresql : &engine_sqlite;
+	if (!db->engine->open(db, error)) {
+		mem_free(db);
+		return NULL;
+	}
+	if (!migrate(db, error)) {
+		database_close(db);
+		return NULL;
+	}
+	return db;
+}
+
+void database_close(struct database *db)
+{
+	db->engine->close(db);
+	mem_free(db);
+}
+
+bool database_is_postgresql(const struct database *db)
+{
+	return db->options.is_postgresql;
+}
+
+char *database_durability(struct database *db)
+{
+	return db->engine->durability(db);
+}
+
+bool database_run(struct database *db, const struct sql *sql, const struct param *params, unsigned count,
+		  store_rows_fn *fn, void *arg, char **error)
+{
+	void *session = db->engine->session_open(db, error);
+	if (!session)
+		return false;
+	bool is_ok = db->engine->session_run(session, sql, params, count, fn, arg, error);
+	db->engine->session_close(session);
+	return is_ok;
+}
+
+/* ---- callbacks that cannot run at once run on the next turn */
+
+static void run_away(store_rows_fn *fn, void *arg)
+{
+	const struct rows away = { .status = STORE_AWAY };
+	if (fn)
+		fn(arg, &away);
+}
+
+static void write_free(struct write *w)
+{
+	struct arena a = w->arena; /* holds the write itself */
+	arena_free(&a);
+}
+
+static void read_free(struct read *r)
+{
+	struct arena a = r->arena; /* holds the read itself */
+	arena_free(&a);
+}
+
+static void on_next_turn(uv_idle_t *idle)
+{
+	struct store *s = idle->data;
+	struct write *refused = s->refused;
+	s->refused = NULL;
+	s->refused_end = &s->refused;
+	struct list failed;
+	list_init(&failed);
+	if (!list_is_empty(&s->failed)) {
+		/* Takes over the whole list: what fails meanwhile waits for the turn after. */
+		list_add_before(&s->failed, &failed);
+		list_remove(&s->failed);
+	}
+	uv_idle_stop(idle);
+	while (refused) {
+		struct write *w = refused;
+		refused = w->next;
+		run_away(w->fn, w->arg);
+		write_free(w);
+	}
+	struct read *r;
+	while ((r = LIST_FIRST(&failed, struct read, node))) {
+		list_remove(&r->node);
+		s->counts.waiting_reads--;
+		run_away(r->fn, r->arg);
+		read_free(r);
+	}
+	close_step(s);
+}
+
+void store_read_failed(struct store *s, struct read *r)
+{
+	list_append(&s->failed, &r->node);
+	uv_idle_start(&s->next_turn, on_next_turn);
+}
+
+static void write_refuse(struct store *s, struct write *w)
+{
+	w->next = NULL;
+	*s->refused_end = w;
+	s->refused_end = &w->next;
+	uv_idle_start(&s->next_turn, on_next_turn);
+}
+
+/* ---- reads */
+
+static void params_copy(struct arena *a, struct param *to, const struct param *from, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		to[i] = from[i];
+		if (from[i].type == PARAM_TEXT || from[i].type == PARAM_BYTES)
+			to[i].data = arena_strndup(a, from[i].data ? from[i].data : "", from[i].len);
+	}
+}
+
+void store_read(struct store *s, uint64_t after, const struct sql *sql, const struct param *params,
+		unsigned count, store_rows_fn *fn, void *arg)
+{
+	ASSERT(count <= PARAMS_MAX);
+	struct arena a = { 0 };
+	struct read *r = arena_zalloc(&a, sizeof *r);
+	struct param *copy = arena_alloc(&a, sizeof *copy * (count ? count : 1));
+	params_copy(&a, copy, params, count);
+	r->after = after;
+	r->sql = sql;
+	r->params = copy;
+	r->count = count;
+	r->fn = fn;
+	r->arg = arg;
+	r->arena = a;
+	list_init(&r->node);
+
+	bool is_full = s->counts.waiting_reads >= s->db->options.waiting_reads;
+	s->counts.reads++;
+	s->counts.waiting_reads++;
+	if (is_full || s->is_closing || store_is_away(s) || after == STORE_NO_TICKET)
+		store_read_failed(s, r);
+	else if (!s->can_read || !store_is_committed(s, after))
+		list_append(&s->waiting, &r->node);
+	else
+		s->db->engine->send_read(s, r);
+}
+
+/* Sends the reads that waited for a commit or for the first connection. */
+static void reads_start(struct store *s)
+{
+	struct read *r;
+	if (!s->can_read)
+		return;
+	LIST_EACH (r, &s->waiting, struct read, node) {
+		if (!store_is_committed(s, r->after))
+			continue;
+		list_remove(&r->node);
+		s->db->engine->send_read(s, r);
+	}
+}
+
+static void reads_fail(struct store *s)
+{
+	struct read *r;
+	while ((r = LIST_FIRST(&s->waiting, struct read, node))) {
+		list_remove(&r->node);
+		store_read_failed(s, r);
+	}
+}
+
+void store_read_done(struct store *s, struct read *r)
+{
+	if (r->fn) {
+		s->counts.waiting_reads--;
+		if (r->rows.status == STORE_FAILED)
+			s->counts.failed++;
+		r->fn(r->arg, &r->rows);
+	}
+	read_free(r);
+	close_continue(s);
+}
+
+void store_read_abandoned(struct store *s, struct read *r)
+{
+	store_rows_fn *fn = r->fn;
+	r->fn = NULL;
+	s->counts.waiting_reads--;
+	run_away(fn, r->arg);
+	close_continue(s);
+}
+
+/* ---- writes */
+
+struct write *write_new(struct store *s, uint64_t key)
+{
+	struct arena a = { 0 };
+	struct write *w = arena_zalloc(&a, sizeof *w);
+	w->arena = a;
+	w->store = s;
+	w->key = key;
+	return w;
+}
+
+static struct statement *statement_add(struct write *w, const struct sql *sql, const struct param *params,
+				       unsigned count)
+{
+	ASSERT(count <= PARAMS_MAX);
+	struct statement *st = arena_alloc(&w->arena, sizeof *st + sizeof *params * count);
+	st->next = NULL;
+	st->sql = sql;
+	st->is_taken_back = false;
+	st->count = count;
+	params_copy(&w->arena, st->params, params, count);
+	if (w->last)
+		w->last->next = st;
+	else
+		w->first = st;
+	w->last = st;
+	return st;
+}
+
+void write_add(struct write *w, const struct sql *sql, const struct param *params, unsigned count)
+{
+	statement_add(w, sql, params, count);
+}
+
+void write_add_tagged(struct write *w, uint64_t tag, const struct sql *sql, const struct param *params,
+		      unsigned count)
+{
+	struct tag *t = arena_alloc(&w->arena, sizeof *t);
+	t->tag = tag;
+	t->statement = statement_add(w, sql, params, count);
+	t->next = w->tags;
+	w->tags = t;
+}
+
+void write_drop(struct write *w)
+{
+	write_free(w);
+}
+
+const struct statement *statement_skip(const struct statement *st)
+{
+	while (st && st->is_taken_back)
+		st = st->next;
+	return st;
+}
+
+static uint32_t number_hash(uint64_t n)
+{
+	return (uint32_t)((n * 0x9e3779b97f4a7c15u) >> 32);
+}
+
+static struct group *group_open(struct store *s)
+{
+	if (!s->open) {
+		s->open = mem_zalloc(sizeof *s->open);
+		s->open->ticket = ++s->last_ticket;
+	}
+	return s->open;
+}
+
+uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg)
+{
+	struct store *s = w->store;
+	w->fn = fn;
+	w->arg = arg;
+	if (s->is_closing || s->counts.waiting_writes >= s->db->options.waiting_writes) {
+		write_refuse(s, w);
+		return STORE_NO_TICKET;
+	}
+	struct group *g = group_open(s);
+	if (g->last)
+		g->last->next = g->last->next_sent = w;
+	else
+		g->first = g->first_sent = w;
+	g->last = w;
+	g->writes++;
+	s->counts.waiting_writes++;
+	for (struct tag *t = w->tags; t; t = t->next)
+		hash_add(&s->tags, &t->node, number_hash(t->tag));
+	return g->ticket;
+}
+
+bool store_take_back(struct store *s, uint64_t tag)
+{
+	for (struct hash_node *n = hash_first(&s->tags, number_hash(tag)); n; n = hash_next(n)) {
+		struct tag *t = CONTAINER_OF(n, struct tag, node);
+		if (t->tag != tag)
+			continue;
+		hash_remove(&s->tags, n);
+		t->statement->is_taken_back = true;
+		t->tag = 0;
+		t->statement = NULL;
+		return true;
+	}
+	return false;
+}
+
+bool store_is_committed(const struct store *s, uint64_t ticket)
+{
+	return ticket <= s->committed;
+}
+
+uint64_t store_committed(const struct store *s)
+{
+	return s->committed;
+}
+
+void store_on_commit(struct store *s, void (*fn)(void *arg, uint64_t ticket), void *arg)
+{
+	s->on_commit = fn;
+	s->on_commit_arg = arg;
+}
+
+/* ---- groups */
+
+/* From now on nothing in the group can be taken back. */
+static void tags_forget(struct store *s, struct group *g)
+{
+	if (s->tags.count == 0)
+		return;
+	for (struct write *w = g->first; w; w = w->next)
+		for (struct tag *t = w->tags; t; t = t->next)
+			if (t->statement)
+				hash_remove(&s->tags, &t->node);
+}
+
+static void group_send(struct store *s)
+{
+	s->sent->sent_at = uv_hrtime();
+	s->db->engine->send_group(s, s->sent);
+}
+
+void store_flush(struct store *s)
+{
+	if (!s->open || s->sent || !s->can_write)
+		return;
+	s->sent = s->open;
+	s->open = NULL;
+	tags_forget(s, s->sent);
+	s->counts.groups++;
+	group_send(s);
+}
+
+/* Runs the callbacks of a group, in the order of its writes, and frees it. */
+static void group_finish(struct store *s, struct group *g, bool is_away)
+{
+	struct write *next;
+	for (struct write *w = g->first; w; w = next) {
+		next = w->next;
+		s->counts.waiting_writes--;
+		if (is_away)
+			w->rows = (struct rows){ .status = STORE_AWAY };
+		if (w->rows.status == STORE_FAILED)
+			s->counts.failed++;
+		if (w->fn)
+			w->fn(w->arg, &w->rows);
+		write_free(w);
+	}
+	mem_free(g);
+}
+
+void store_group_committed(struct store *s)
+{
+	struct group *g = s->sent;
+	uint64_t ticket = g->ticket;
+	s->sent = NULL;
+	s->committed = ticket;
+	s->counts.commit_us_total += (uv_hrtime() - g->sent_at) / 1000;
+	for (struct write *w = g->first; w; w = w->next) {
+		s->counts.writes++;
+		STATEMENT_EACH(st, w)
+		s->counts.statements++;
+	}
+	group_finish(s, g, false);
+	reads_start(s);
+	if (s->on_commit)
+		s->on_commit(s->on_commit_arg, ticket);
+	store_flush(s);
+	close_continue(s);
+}
+
+static struct write *unit_find(const struct hash *keys, uint64_t key)
+{
+	for (struct hash_node *n = hash_first(keys, number_hash(key)); n; n = hash_next(n)) {
+		struct write *w = CONTAINER_OF(n, struct write, node);
+		if (w->key == key)
+			return w;
+	}
+	return NULL;
+}
+
+/* Makes units: each write moves behind the last one of the same key. */
+static void group_split(struct group *g)
+{
+	struct hash keys = { 0 }; /* of the last write of each key so far */
+	struct write *end = NULL; /* of the order of sending, so far */
+	g->is_split = true;
+	g->first_sent = NULL;
+	for (struct write *w = g->first; w; w = w->next) {
+		struct write *before = w->key ? unit_find(&keys, w->key) : NULL;
+		w->ends_unit = true;
+		if (before) {
+			hash_remove(&keys, &before->node);
+			before->ends_unit = false;
+		}
+		if (w->key)
+			hash_add(&keys, &w->node, number_hash(w->key));
+		struct write *at = before ? before : end;
+		struct write **link = at ? &at->next_sent : &g->first_sent;
+		w->next_sent = before ? *link : NULL;
+		*link = w;
+		if (at == end)
+			end = w;
+	}
+	hash_free(&keys);
+}
+
+void store_group_refused(struct store *s)
+{
+	ASSERT(!s->sent->is_split);
+	group_split(s->sent);
+	s->db->engine->send_group(s, s->sent);
+}
+
+/* ---- up and down */
+
+void store_writer_up(struct store *s)
+{
+	s->can_write = true;
+	s->counts.reconnects += s->is_write_away;
+	s->is_write_away = false;
+	if (s->sent)
+		s->db->engine->send_group(s, s->sent);
+	else
+		store_flush(s);
+}
+
+void store_writer_down(struct store *s)
+{
+	s->can_write = false;
+	s->is_write_away = true;
+	reads_fail(s);
+}
+
+void store_reader_up(struct store *s)
+{
+	s->can_read = true;
+	s->counts.reconnects += s->is_read_away;
+	s->is_read_away = false;
+	reads_start(s);
+}
+
+void store_reader_down(struct store *s)
+{
+	s->can_read = false;
+	s->is_read_away = true;
+	reads_fail(s);
+}
+
+void store_late(struct store *s, bool is_late)
+{
+	s->is_write_away = is_late;
+	if (is_late)
+		reads_fail(s);
+}
+
+bool store_is_away(const struct store *s)
+{
+	return s->is_write_away || s->is_read_away;
+}
+
+void store_counts(const struct store *s, struct store_counts *out)
+{
+	*out = s->counts;
+}
+
+/* ---- opening and closing */
+
+struct store *store_open(struct database *db, uv_loop_t *loop)
+{
+	struct store *s = mem_zalloc(sizeof *s);
+	s->db = db;
+	s->loop = loop;
+	s->refused_end = &s->refused;
+	list_init(&s->waiting);
+	list_init(&s->failed);
+	uv_idle_init(loop, &s->next_turn);
+	uv_timer_init(loop, &s->deadline);
+	s->next_turn.data = s->deadline.data = s;
+	s->open_handles = 2;
+	db->engine->store_open(s);
+	return s;
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+	struct store *s = timer->data;
+	s->is_past_deadline = true;
+	close_continue(s);
+}
+
+void store_close(struct store *s, void (*closed)(void *arg), void *arg)
+{
+	ASSERT(!s->is_closing);
+	s->is_closing = true;
+	s->closed = closed;
+	s->closed_arg = arg;
+	uv_timer_start(&s->deadline, on_deadline, s->db->options.timeout_ms, 0);
+	store_flush(s);
+	close_continue(s);
+}
+
+static bool is_owing(const struct store *s)
+{
+	return s->counts.waiting_reads || s->sent || s->open || s->refused;
+}
+
+/* Closing goes on from the loop, never inside a callback or an engine's own work. */
+static void close_continue(struct store *s)
+{
+	if (s->is_closing && (s->is_engine_closed || !s->is_engine_closing))
+		uv_idle_start(&s->next_turn, on_next_turn);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct store *s = handle->data;
+	if (--s->open_handles > 0)
+		return;
+	void (*closed)(void *arg) = s->closed;
+	void *arg = s->closed_arg;
+	hash_free(&s->tags);
+	mem_free(s);
+	if (closed)
+		closed(arg);
+}
+
+static void close_step(struct store *s)
+{
+	if (!s->is_closing)
+		return;
+	if (s->is_engine_closed) {
+		if (is_owing(s)) {
+			close_continue(s);
+			return;
+		}
+		uv_close((uv_handle_t *)&s->next_turn, on_closed);
+		uv_close((uv_handle_t *)&s->deadline, on_closed);
+	} else if (!s->is_engine_closing && (s->is_past_deadline || !is_owing(s))) {
+		s->is_engine_closing = true;
+		s->db->engine->store_close(s);
+	}
+}
+
+void store_engine_closed(struct store *s)
+{
+	struct group *sent = s->sent, *open = s->open;
+	s->is_engine_closed = true;
+	s->can_write = s->can_read = false;
+	s->sent = s->open = NULL;
+	reads_fail(s);
+	if (sent)
+		group_finish(s, sent, true);
+	if (open) {
+		tags_forget(s, open);
+		group_finish(s, open, true);
+	}
+	close_continue(s);
+}

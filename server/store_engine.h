@@ -1,0 +1,166 @@
+/* store_engine.h - between store.c and the two engines, store_pg.c and store_sqlite.c. Nobody else
+ * includes it but migrate.c.
+ *
+ * store.c owns groups, writes and reads, and decides what happens to them. An engine carries them to
+ * the database and says what became of them:
+ *
+ *   store.c                      engine
+ *   send_group(s, g)      ->     one transaction
+ *                         <-     store_group_committed | store_group_refused (a statement is bad:
+ *                                store.c sends it again in units) | store_writer_down (nobody knows:
+ *                                store.c sends it again after store_writer_up)
+ *   send_read(s, r)       ->
+ *                         <-     store_read_done | store_read_failed | store_reader_down
+ */
+#ifndef MUSTER_STORE_ENGINE_H
+#define MUSTER_STORE_ENGINE_H
+
+#include "hash.h"
+#include "list.h"
+#include "store.h"
+
+#define PARAMS_MAX 32   /* per statement */
+#define PAUSE_MIN_MS 100 /* between attempts to reach the database; doubles up to: */
+#define PAUSE_MAX_MS 2000
+
+struct cell {
+	const char *data; /* of text and bytes; NULL for NULL and for numbers */
+	size_t len;
+	int64_t number;
+	bool is_number;
+};
+
+struct rows {
+	enum store_status status;
+	unsigned count, columns;
+	struct cell *cells; /* row after row */
+};
+
+struct statement {
+	struct statement *next;
+	const struct sql *sql;
+	bool is_taken_back;
+	unsigned count;
+	struct param params[];
+};
+
+struct write {
+	struct store *store;
+	struct write *next; /* in the group: the order of the callbacks */
+	struct write *next_sent; /* in the group: the order of sending, units of one key together */
+	bool ends_unit;     /* the last of those that stand or fall together, in the order of sending */
+	uint64_t key;
+	store_rows_fn *fn;
+	void *arg;
+	struct statement *first, *last;
+	struct tag *tags;
+	struct rows rows; /* filled in by the engine, in `arena` */
+	struct hash_node node; /* by key, while units are made */
+	struct arena arena; /* everything of this write, itself included */
+};
+
+struct group {
+	uint64_t ticket;
+	struct write *first, *last; /* by `next` */
+	struct write *first_sent;   /* by `next_sent` */
+	unsigned writes;
+	bool is_split; /* each unit is its own transaction, or savepoint */
+	uint64_t sent_at; /* uv_hrtime */
+};
+
+struct read {
+	struct list node; /* store.c: waiting, or failed; the engine: in flight */
+	struct read *next; /* the engine's */
+	uint64_t after;
+	uint64_t sent_at; /* uv_now; the engine's */
+	const struct sql *sql;
+	const struct param *params;
+	unsigned count;
+	store_rows_fn *fn; /* NULL when it has run already */
+	void *arg;
+	struct rows rows;
+	struct arena arena; /* everything of this read, itself included */
+};
+
+struct engine {
+	const char *name; /* also the folder of its migrations */
+	/* The node's part. */
+	bool (*open)(struct database *db, char **error);
+	void (*close)(struct database *db);
+	char *(*durability)(struct database *db);
+	/* A blocking session, for start-up. */
+	void *(*session_open)(struct database *db, char **error);
+	bool (*session_run)(void *session, const struct sql *sql, const struct param *params, unsigned count,
+			    store_rows_fn *fn, void *arg, char **error);
+	bool (*session_script)(void *session, const char *text, char **error); /* several statements */
+	void (*session_close)(void *session);
+	const char *lock;  /* keeps other processes from migrating until session_close; or NULL */
+	const char *begin; /* of a migration */
+	/* A reactor's part. */
+	void (*store_open)(struct store *s);
+	void (*store_close)(struct store *s); /* then store_engine_closed */
+	void (*send_group)(struct store *s, struct group *g);
+	void (*send_read)(struct store *s, struct read *r);
+};
+extern const struct engine engine_postgresql, engine_sqlite;
+
+struct database {
+	struct database_options options;
+	const struct engine *engine;
+	void *part; /* the engine's */
+};
+
+struct store {
+	struct database *db;
+	uv_loop_t *loop;
+	void *part;            /* the engine's */
+	struct group *open;    /* being gathered, or NULL */
+	struct group *sent;    /* in flight, or waiting for a connection; or NULL */
+	uint64_t last_ticket;  /* the newest that was given out */
+	uint64_t committed;    /* the newest that was committed */
+	struct hash tags;      /* of struct tag: statements of the open group */
+	struct list waiting;   /* reads that wait for a ticket or for the first connection */
+	struct list failed;    /* reads that get STORE_AWAY on the next turn */
+	struct write *refused; /* writes that get STORE_AWAY on the next turn, by `next` */
+	struct write **refused_end;
+	bool can_write, can_read;     /* connected */
+	bool is_write_away, is_read_away; /* the last attempt failed */
+	bool is_closing, is_past_deadline, is_engine_closing, is_engine_closed; /* store_close, in this order */
+	uv_idle_t next_turn;   /* runs while `failed` or `refused` have any */
+	uv_timer_t deadline;   /* of store_close */
+	unsigned open_handles; /* of these two */
+	struct store_counts counts;
+	void (*on_commit)(void *arg, uint64_t ticket);
+	void *on_commit_arg;
+	void (*closed)(void *arg);
+	void *closed_arg;
+};
+
+/* ---- what the engine tells store.c */
+void store_writer_up(struct store *s);   /* sends what waits */
+void store_writer_down(struct store *s); /* the group in flight is to be sent again when it is up */
+void store_reader_up(struct store *s);
+void store_reader_down(struct store *s); /* after store_read_failed for each read in flight */
+/* Slow is away too: no answer in time, but the engine still waits for it. */
+void store_late(struct store *s, bool is_late);
+void store_group_committed(struct store *s); /* the writes' rows are filled in */
+void store_group_refused(struct store *s);
+void store_read_done(struct store *s, struct read *r); /* rows filled in; runs the callback, frees it */
+void store_read_failed(struct store *s, struct read *r); /* STORE_AWAY, on the next turn */
+/* The engine still needs `r`, but whoever asked has waited long enough. store_read_done frees it. */
+void store_read_abandoned(struct store *s, struct read *r);
+void store_engine_closed(struct store *s);
+
+/* The first statement of a write that was not taken back, and the next one after `st`. */
+const struct statement *statement_skip(const struct statement *st);
+#define STATEMENT_EACH(st, write) \
+	for (const struct statement *st = statement_skip((write)->first); st; st = statement_skip(st->next))
+static inline uint32_t pointer_hash(const void *p)
+{
+	return (uint32_t)(((uint64_t)(uintptr_t)p * 0x9e3779b97f4a7c15u) >> 32);
+}
+
+/* migrate.c: brings the tables up to date. False with a sentence in *error. */
+bool migrate(struct database *db, char **error) MUST_CHECK;
+
+#endif

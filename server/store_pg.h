@@ -1,0 +1,45 @@
+/* store_pg.h - between store_pg.c (the connections of a store) and store_pg_start.c (values on the wire,
+ * how a connection is made, and what the node does at start). */
+#ifndef MUSTER_STORE_PG_H
+#define MUSTER_STORE_PG_H
+
+#include <libpq-fe.h>
+
+#include "store_engine.h"
+
+/* Parameters as libpq wants them. */
+struct wire {
+	const char *values[PARAMS_MAX];
+	int lengths[PARAMS_MAX], formats[PARAMS_MAX];
+	uint64_t numbers[PARAMS_MAX];
+};
+
+Oid pg_param_oid(const struct param *p);
+/* Returns about how many bytes they are. */
+size_t pg_params_encode(struct wire *w, const struct param *params, unsigned count);
+/* The cells point into the result, or have copies in the arena (`is_kept`). */
+void pg_rows_fill(struct rows *rows, const PGresult *result, struct arena *a, bool is_kept);
+
+/* Says nothing against the statement: connection, resources, shutdown, deadlock, a server that only
+ * reads, a lock that was not free. */
+bool pg_is_transient(const PGresult *result);
+const char *pg_error_text(const PGresult *result);
+void pg_log_refused(const struct sql *sql, const PGresult *result);
+
+/* Every connection is made with the same words: for PQconnectStartParams with expand_dbname. */
+#define CONNECT_WORDS 6
+void pg_connect_words(const struct database *db, const char *name, const char *timeout_s,
+		      const char *words[CONNECT_WORDS], const char *values[CONNECT_WORDS]);
+void pg_on_notice(void *arg, const char *message);
+
+/* Of the engine's table. */
+bool pg_open(struct database *db, char **error);
+void pg_close(struct database *db);
+char *pg_durability(struct database *db);
+void *pg_session_open(struct database *db, char **error);
+bool pg_session_run(void *session, const struct sql *sql, const struct param *params, unsigned count,
+		    store_rows_fn *fn, void *arg, char **error);
+bool pg_session_script(void *session, const char *text, char **error);
+void pg_session_close(void *session);
+
+#endif

@@ -1,0 +1,267 @@
+/* store_pg_start.c - PostgreSQL apart from the loop: values and errors as libpq has them, how every
+ * connection is made, and what the node does once at start, where blocking is allowed. */
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "log.h"
+#include "store_pg.h"
+
+/* PostgreSQL's own numbers for types, from its pg_type.dat; libpq has no header for them. */
+enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25 };
+
+struct pg_node {
+	char *password; /* from password_file, or NULL */
+};
+
+/* ---- values on the wire: binary, with declared types */
+
+Oid pg_param_oid(const struct param *p)
+{
+	static const Oid oids[] = {
+		[PARAM_NULL] = 0, [PARAM_INT] = OID_INT8, [PARAM_TEXT] = OID_TEXT, [PARAM_BYTES] = OID_BYTEA
+	};
+	return oids[p->type];
+}
+
+size_t pg_params_encode(struct wire *w, const struct param *params, unsigned count)
+{
+	size_t bytes = 0;
+	for (unsigned i = 0; i < count; i++) {
+		const struct param *p = &params[i];
+		w->formats[i] = 1;
+		w->values[i] = p->data;
+		w->lengths[i] = (int)p->len;
+		if (p->type == PARAM_INT) {
+			w->numbers[i] = htobe64((uint64_t)p->number);
+			w->values[i] = (const char *)&w->numbers[i];
+			w->lengths[i] = sizeof w->numbers[i];
+		} else if (p->type == PARAM_NULL) {
+			w->values[i] = NULL;
+			w->lengths[i] = 0;
+		}
+		bytes += 8 + (size_t)w->lengths[i];
+	}
+	return bytes;
+}
+
+static int64_t int_decode(const char *data, int len)
+{
+	uint64_t n = 0;
+	for (int i = 0; i < len; i++)
+		n = n << 8 | (unsigned char)data[i];
+	unsigned shift = 64 - 8 * (unsigned)len;
+	return (int64_t)(n << shift) >> shift;
+}
+
+static bool is_number(Oid type)
+{
+	return type == OID_INT8 || type == OID_INT4 || type == OID_INT2 || type == OID_BOOL;
+}
+
+void pg_rows_fill(struct rows *rows, const PGresult *result, struct arena *a, bool is_kept)
+{
+	unsigned count = (unsigned)PQntuples(result), columns = (unsigned)PQnfields(result);
+	*rows = (struct rows){ .status = STORE_OK, .count = count, .columns = columns };
+	if (count == 0)
+		return;
+	struct cell *c = rows->cells = arena_zalloc(a, sizeof *c * count * columns);
+	for (int row = 0; row < (int)count; row++)
+		for (int col = 0; col < (int)columns; col++, c++) {
+			if (PQgetisnull(result, row, col))
+				continue;
+			const char *data = PQgetvalue(result, row, col);
+			int len = PQgetlength(result, row, col);
+			c->is_number = is_number(PQftype(result, col));
+			if (c->is_number) {
+				c->number = int_decode(data, len);
+			} else {
+				c->len = (size_t)len;
+				c->data = is_kept ? arena_strndup(a, data, c->len) : data;
+			}
+		}
+}
+
+/* Classes and codes of PostgreSQL's manual, appendix A. */
+bool pg_is_transient(const PGresult *result)
+{
+	static const char *const classes[] = { "08", "40", "53", "57", "58", "25006", "55P03" };
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	if (!state)
+		return true; /* libpq's own: the connection */
+	for (unsigned i = 0; i < COUNT_OF(classes); i++)
+		if (strncmp(state, classes[i], strlen(classes[i])) == 0)
+			return true;
+	return false;
+}
+
+/* Only the first line: details may quote values. */
+const char *pg_error_text(const PGresult *result)
+{
+	const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+	return text ? text : PQresultErrorMessage(result);
+}
+
+void pg_log_refused(const struct sql *sql, const PGresult *result)
+{
+	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+	if (state && strcmp(state, "26000") == 0)
+		return; /* "prepared statement does not exist": why not was said when it was prepared */
+	log_error("store", NULL, "statement %s was refused: %s (%s)", sql->name, pg_error_text(result),
+		  sql->text);
+}
+
+/* ---- making a connection */
+
+void pg_connect_words(const struct database *db, const char *name, const char *timeout_s,
+		      const char *words[CONNECT_WORDS], const char *values[CONNECT_WORDS])
+{
+	const struct pg_node *node = db->part;
+	unsigned n = 0;
+	words[n] = "dbname", values[n++] = db->options.conninfo; /* libpq takes it apart */
+	words[n] = "application_name", values[n++] = name;
+	words[n] = "client_encoding", values[n++] = "UTF8";
+	if (node->password)
+		words[n] = "password", values[n++] = node->password;
+	if (timeout_s)
+		words[n] = "connect_timeout", values[n++] = timeout_s;
+	words[n] = NULL, values[n] = NULL;
+}
+
+void pg_on_notice(void *arg, const char *message)
+{
+	(void)arg;
+	log_debug("store", NULL, "PostgreSQL says: %.*s", (int)strcspn(message, "\n"), message);
+}
+
+/* ---- sessions, for start-up: these block */
+
+void *pg_session_open(struct database *db, char **error)
+{
+	const char *words[CONNECT_WORDS], *values[CONNECT_WORDS];
+	pg_connect_words(db, "musterd starting", "10", words, values);
+	PGconn *pg = PQconnectdbParams(words, values, 1);
+	PQsetNoticeProcessor(pg, pg_on_notice, NULL);
+	if (PQstatus(pg) == CONNECTION_OK)
+		return pg;
+	*error =
+	    mem_printf("cannot connect to PostgreSQL: %sCheck that it runs, that `conninfo` of the store "
+		       "names it, and that it lets this user in (pg_hba.conf)",
+		       PQerrorMessage(pg));
+	PQfinish(pg);
+	return NULL;
+}
+
+void pg_session_close(void *session)
+{
+	PQfinish(session);
+}
+
+bool pg_session_run(void *session, const struct sql *sql, const struct param *params, unsigned count,
+		    store_rows_fn *fn, void *arg, char **error)
+{
+	struct wire w;
+	Oid types[PARAMS_MAX];
+	ASSERT(count <= PARAMS_MAX);
+	for (unsigned i = 0; i < count; i++)
+		types[i] = pg_param_oid(&params[i]);
+	pg_params_encode(&w, params, count);
+	PGresult *result =
+	    PQexecParams(session, sql->text, (int)count, types, w.values, w.lengths, w.formats, 1);
+	ExecStatusType status = PQresultStatus(result);
+	bool is_ok = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+	if (!is_ok) {
+		*error =
+		    mem_printf("PostgreSQL refused statement %s: %s", sql->name, pg_error_text(result));
+	} else if (fn) {
+		struct arena a = { 0 };
+		struct rows rows;
+		pg_rows_fill(&rows, result, &a, false);
+		fn(arg, &rows);
+		arena_free(&a);
+	}
+	PQclear(result);
+	return is_ok;
+}
+
+bool pg_session_script(void *session, const char *text, char **error)
+{
+	PGresult *result = PQexec(session, text); /* the call that takes several statements */
+	ExecStatusType status = PQresultStatus(result);
+	bool is_ok = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_EMPTY_QUERY;
+	if (!is_ok)
+		*error = mem_strdup(pg_error_text(result));
+	PQclear(result);
+	return is_ok;
+}
+
+/* ---- the node's part */
+
+static void on_durability(void *arg, const struct rows *rows)
+{
+	char **text = arg;
+	*text = mem_printf("synchronous_commit=%s", rows_text(rows, 0, 0));
+}
+
+char *pg_durability(struct database *db)
+{
+	static const struct sql show = {
+		.name = "durability",
+		.text = "select case current_setting('fsync') when 'on' then "
+			"current_setting('synchronous_commit') "
+			"else 'off (fsync=off)' end",
+	};
+	char *text = NULL, *error = NULL;
+	if (!database_run(db, &show, NO_PARAMS, on_durability, &text, &error))
+		text = mem_strdup("unknown");
+	mem_free(error);
+	return text;
+}
+
+/* The first line of the file, without its end. */
+static bool password_read(struct pg_node *node, const char *path, char **error)
+{
+	char line[1024] = "";
+	FILE *f = fopen(path, "re");
+	bool is_ok = f && fgets(line, sizeof line, f);
+	if (is_ok)
+		node->password = mem_strndup(line, strcspn(line, "\r\n"));
+	else
+		*error =
+		    mem_printf("cannot read the password of the store in %s: %s: its first line must be "
+			       "the password, and musterd must be allowed to read it",
+			       path, f ? "it is empty" : strerror(errno));
+	if (f)
+		fclose(f);
+	explicit_bzero(line, sizeof line);
+	return is_ok;
+}
+
+void pg_close(struct database *db)
+{
+	struct pg_node *node = db->part;
+	if (node->password)
+		mem_free_secret(node->password, strlen(node->password));
+	mem_free(node);
+}
+
+bool pg_open(struct database *db, char **error)
+{
+	struct pg_node *node = db->part = mem_zalloc(sizeof *node);
+	const char *file = db->options.password_file;
+	void *session = NULL;
+	if ((file && !password_read(node, file, error)) || !(session = pg_session_open(db, error))) {
+		pg_close(db);
+		return false;
+	}
+	pg_session_close(session);
+	char *durability = pg_durability(db);
+	if (strncmp(durability, "synchronous_commit=off", 22) == 0)
+		log_warn("store", NULL,
+			 "PostgreSQL is set to %s: what Muster acknowledged may be lost when the "
+			 "machine fails; set synchronous_commit and fsync to on",
+			 durability);
+	mem_free(durability);
+	return true;
+}

@@ -1,0 +1,66 @@
+/* tls.h - TLS with OpenSSL: one context per served domain, chosen by SNI, and the one BIO per reactor
+ * through which all its connections read and write (14 KB per idle connection; PROBES). */
+#ifndef MUSTER_TLS_H
+#define MUSTER_TLS_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mem.h"
+
+/* ---- certificates: an immutable, counted snapshot, replaced whole on reload */
+
+struct tls_certs;
+
+/* Loads DOMAIN.crt (chain) and DOMAIN.key, or DOMAIN.pem (both), of every domain in the list from `dir`.
+ * DOMAIN is written with U-labels or A-labels ("xn--..."). *problems gets a line for each trouble (NULL
+ * when there is none; the caller frees it). A domain without such a pair, or with a key that does not fit,
+ * has no context then. A certificate that does not name it or has expired is used all the same. */
+struct tls_certs *tls_certs_load(const char *dir, const char *const *domains, unsigned count,
+				 char **problems);
+struct tls_certs *tls_certs_ref(struct tls_certs *c);
+void tls_certs_unref(struct tls_certs *c);
+/* The context for a domain (prepared, U-labels or A-labels), or NULL. */
+SSL_CTX *tls_certs_find(const struct tls_certs *c, const char *domain);
+/* When the certificate of that domain ends, Unix seconds; 0 when there is none. */
+int64_t tls_certs_expiry(const struct tls_certs *c, const char *domain);
+
+/* ---- input and output of one reactor's connections */
+
+/* The shared BIO reads from `in` and appends to `out`. Whoever uses a connection points these to its own
+ * bytes first and takes what is in `out` before the next connection is used. */
+struct tls_io {
+	BIO *bio;
+	BIO_METHOD *method;
+	const char *in;
+	size_t in_len;
+	struct buffer out;
+};
+void tls_io_init(struct tls_io *io);
+void tls_io_free(struct tls_io *io); /* after every connection of it is freed */
+
+/* A server connection, to be freed by tls_free. TLS 1.2 and newer, no renegotiation, no compression,
+ * tickets off, buffers released when idle. With `direct` (XEP-0368) ALPN xmpp-client is answered and any
+ * other ALPN list refused. `certs` is consulted by SNI when the hello arrives (and must live until then:
+ * the connection holds its own reference); without SNI, or with a name that is not served, `fallback`'s
+ * context is used, NULL: the first domain's. Returns NULL when there is no usable certificate at all. */
+SSL *tls_accept(struct tls_io *io, struct tls_certs *certs, const char *fallback, bool direct);
+void tls_free(SSL *ssl); /* instead of SSL_free, in any state; NULL is fine */
+/* A hello that names a domain with a certificate: which one (as given to tls_certs_load); NULL before the
+ * handshake, without SNI, or when it named another. */
+const char *tls_server_name(const SSL *ssl);
+
+enum tls_result { TLS_OK, TLS_WANT_READ, TLS_CLOSED, TLS_BROKEN };
+
+/* Continues the handshake with what is in io->in. On TLS_BROKEN *why is a short text. */
+enum tls_result tls_handshake(SSL *ssl, struct tls_io *io, const char **why);
+/* Reads plaintext; *got bytes, at most one record. TLS_WANT_READ when io->in is used up; TLS_CLOSED after
+ * the peer's close_notify. */
+enum tls_result tls_read(SSL *ssl, char *out, size_t size, size_t *got, const char **why);
+/* Encrypts all of it into io->out (never blocks: the BIO takes everything). */
+enum tls_result tls_write(SSL *ssl, const char *data, size_t n, const char **why);
+/* Sends close_notify into io->out. */
+void tls_shutdown(SSL *ssl);
+
+#endif

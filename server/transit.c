@@ -1,0 +1,97 @@
+/* transit.c - rows of what is on its way between two homes: written with the first step, deleted with the
+ * second, and routed again when the server starts (design, section 3). */
+#include <string.h>
+
+#include "home.h"
+#include "log.h"
+#include "router.h"
+#include "xml.h"
+
+static const struct sql sql_insert = {
+	.name = "transit_insert",
+	.text = "insert into transit (id, sender, recipient, record, stanza) values ($1, $2, $3, $4, $5)"
+		" on conflict (id) do nothing",
+};
+static const struct sql sql_delete = {
+	.name = "transit_delete",
+	.text = "delete from transit where id = $1",
+};
+static const struct sql sql_page = {
+	.name = "transit_page",
+	.text = "select t.id, t.sender, t.recipient, t.record, coalesce(t.stanza, r.stanza)"
+		" from transit t left join record r on r.id = t.record where t.id > $1 order by t.id limit 200",
+};
+
+/* A recorded stanza is in its record already. */
+void transit_insert(struct write *w, const struct envelope *e)
+{
+	struct buffer text = { 0 };
+
+	if (!e->record)
+		stanza_write(&text, e->stanza, NULL, NULL);
+	write_add_tagged(w, (uint64_t)e->transit, &sql_insert,
+			 PARAMS(P_INT(e->transit), P_TEXT(e->from->text), P_TEXT(e->to->text),
+				e->record ? P_INT(e->record) : P_NULL, e->record ? P_NULL : P_TEXT(text.data)));
+	buffer_free(&text);
+}
+
+void transit_delete(struct write *w, int64_t id)
+{
+	write_add(w, &sql_delete, PARAMS(P_INT(id)));
+}
+
+struct replay {
+	struct reactor *reactor;
+	void (*done)(struct reactor *r, bool ok);
+	int64_t last;
+	unsigned count;
+};
+
+/* False: the row cannot be understood; it is logged and left where it is. */
+static bool replay_row(struct reactor *r, const struct rows *rows, unsigned i)
+{
+	const char *from = rows_text(rows, i, 1), *to = rows_text(rows, i, 2), *text = rows_text(rows, i, 4);
+	struct envelope *e = envelope_new(r, ENV_STANZA);
+
+	e->dir = IN;
+	e->from = jid_parse(from, strlen(from));
+	e->to = jid_parse(to, strlen(to));
+	e->stanza = text ? xml_parse_stanza(text, strlen(text)) : NULL;
+	e->transit = rows_int(rows, i, 0);
+	e->record = rows_int(rows, i, 3);
+	if (e->from && e->to && e->stanza && router_post(r, e))
+		return true;
+	log_warn("transit", to, "row %lld of table transit cannot be routed and stays there", (long long)e->transit);
+	envelope_free(r, e);
+	return false;
+}
+
+static void on_page(void *arg, const struct rows *rows)
+{
+	struct replay *replay = arg;
+	struct reactor *r = replay->reactor;
+	unsigned n = rows_count(rows);
+
+	for (unsigned i = 0; i < n; i++) {
+		replay->last = rows_int(rows, i, 0);
+		if (replay_row(r, rows, i))
+			replay->count++;
+	}
+	if (n > 0) {
+		store_read(r->store, 0, &sql_page, PARAMS(P_INT(replay->last)), on_page, replay);
+		return;
+	}
+	if (replay->count)
+		log_info("transit", NULL, "%u stanzas that were on their way have been routed again", replay->count);
+	replay->done(r, rows_status(rows) == STORE_OK);
+	mem_free(replay);
+}
+
+void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok))
+{
+	struct replay *replay = mem_zalloc(sizeof *replay);
+
+	replay->reactor = r;
+	replay->done = done;
+	store_read(r->store, 0, &sql_page, PARAMS(P_INT(replay->last)), on_page, replay);
+}

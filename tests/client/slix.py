@@ -1,0 +1,124 @@
+"""slixmpp, as Poezio and many bots use it: two users, from the login to the reconnection."""
+
+import asyncio
+import logging
+
+import slixmpp
+
+from xmpp import TIMEOUT, Failure
+
+logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
+
+
+class User(slixmpp.ClientXMPP):
+    """Keeps what it receives until somebody asks for it."""
+
+    def __init__(self, server, jid, password):
+        super().__init__(jid, password)
+        self.server_port, self.ca_certs = server.port, server.ca
+        self.auto_authorize = self.auto_subscribe = True
+        self.seen, self.arrived = [], asyncio.Event()
+        self.register_plugin("xep_0030")
+        self.register_plugin("xep_0199")
+        self.register_plugin("xep_0203")
+        self.add_event_handler("session_start", lambda _: self.note(("session",)))
+        self.add_event_handler("failed_auth", lambda _: self.note(("failed",)))
+        self.add_event_handler("disconnected", lambda _: self.note(("disconnected",)))
+        self.add_event_handler("message", self.on_message)
+        for event in ("presence_available", "presence_away", "presence_unavailable"):
+            self.add_event_handler(event, self.on_presence)
+
+    def note(self, event):
+        self.seen.append(event)
+        self.arrived.set()
+
+    def on_message(self, m):
+        self.note(("message", m["from"].bare, m["body"], bool(m["delay"].xml.get("stamp"))))
+
+    def on_presence(self, p):
+        if p["from"].bare != self.boundjid.bare:
+            self.note(("presence", p["from"].bare, p["type"]))
+
+    async def until(self, *event):
+        """Waits for that event and takes it out."""
+        while event not in self.seen:
+            self.arrived.clear()
+            try:
+                await asyncio.wait_for(self.arrived.wait(), TIMEOUT)
+            except asyncio.TimeoutError:
+                raise Failure("%s waited for %s and saw only %s" % (self.boundjid, event, self.seen)) from None
+        self.seen.remove(event)
+
+    async def log_in(self):
+        self.connect(("127.0.0.1", self.server_port))
+        await self.until("session")
+        self.send_presence()
+        await self.get_roster()
+
+    async def log_out(self):
+        self.disconnect()
+        await self.until("disconnected")
+
+
+async def play(server, directory):
+    for name in ("slix-juliet", "slix-romeo"):
+        server.add_account(name, "verona.example", "rosemary")
+    juliet, romeo = (User(server, "slix-%s@verona.example" % n, "rosemary") for n in ("juliet", "romeo"))
+    j, r = juliet.boundjid.bare, romeo.boundjid.bare
+    await juliet.log_in()
+    await romeo.log_in()
+
+    juliet.send_presence_subscription(pto=r)        # both approve and ask back by themselves
+    await juliet.until("presence", r, "available")
+    await romeo.until("presence", j, "available")
+    await juliet.get_roster()
+    if juliet.client_roster[r]["subscription"] != "both":
+        raise Failure("juliet's roster has %s" % juliet.client_roster[r])
+
+    juliet.send_message(mto=r, mbody="Hist!", mtype="chat")
+    await romeo.until("message", j, "Hist!", False)
+    romeo.send_message(mto=j, mbody="It is my soul", mtype="chat")
+    await juliet.until("message", r, "It is my soul", False)
+    romeo.send_presence(pshow="away")
+    await juliet.until("presence", r, "away")
+    await romeo.plugin["xep_0199"].ping("verona.example", timeout=TIMEOUT)
+
+    await romeo.log_out()
+    await juliet.until("presence", r, "unavailable")
+    juliet.seen.clear()
+    romeo.seen.clear()
+    for n in range(5):
+        juliet.send_message(mto=r, mbody="later %d" % n, mtype="chat")
+    await juliet.plugin["xep_0199"].ping("verona.example", timeout=TIMEOUT)
+    await romeo.log_in()
+    await romeo.until("presence", j, "available")
+    await romeo.until("message", j, "later 4", True)
+    before = [e for e in romeo.seen if e[0] == "message"]
+    if before != [("message", j, "later %d" % n, True) for n in range(4)]:
+        raise Failure("romeo received after his return: %s" % before)
+    await juliet.until("presence", r, "available")
+
+    await asyncio.to_thread(server.stop)
+    await juliet.until("disconnected")
+    await romeo.until("disconnected")
+    await asyncio.to_thread(server.start)
+    juliet.seen.clear()
+    await juliet.log_in()
+    await romeo.log_in()
+    await juliet.until("presence", r, "available")
+    await juliet.log_out()
+    await romeo.log_out()
+
+
+async def wrong_password(server, directory):
+    server.add_account("slix-paris", "verona.example", "rosemary")
+    paris = User(server, "slix-paris@verona.example", "rue")
+    paris.connect(("127.0.0.1", server.port))
+    await paris.until("failed")
+    paris.abort()
+
+
+CHECKS = [
+    ("slixmpp: login, roster, presence, messages, offline, reconnection", play),
+    ("slixmpp: a wrong password is refused", wrong_password),
+]

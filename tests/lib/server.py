@@ -1,0 +1,205 @@
+"""Starts a musterd of our own in a temporary directory, on SQLite or PostgreSQL, and administers it."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+
+import certs
+import ports
+
+TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+START_TIME = 30  # seconds; sanitizers on a busy machine are slow
+
+CONFIGURATION = """\
+node:
+  run_dir: {dir}/run
+  certificates: {certs}
+  module_dir: {modules}
+  schema_dir: {tree}/schema
+  reactors: {reactors}
+store:
+{store}
+log:
+  file: {dir}/server.log
+  level: {log_level}
+limits:
+  login_failures: 5
+{limits}
+listeners:
+  - kind: c2s
+    address: 127.0.0.1
+    port: {port}
+  - kind: c2s-tls
+    address: 127.0.0.1
+    port: {tls_port}
+"""
+
+
+class Broken(Exception):
+    """The server or a tool could not be run at all."""
+
+
+class Programs:
+    """Where the built programs are."""
+
+    def __init__(self, build=None, musterd=None, musterctl=None):
+        build = os.path.abspath(build or TREE)
+        self.musterd = musterd or os.path.join(build, "musterd")
+        self.musterctl = musterctl or os.path.join(build, "musterctl")
+        self.modules = os.path.join(build, "modules")
+        if os.path.isdir(os.path.join(self.modules, ".libs")):
+            self.modules = os.path.join(self.modules, ".libs")
+        for p in (self.musterd, self.musterctl):
+            if not os.access(p, os.X_OK):
+                raise Broken("%s is not there: build first, or say --build DIR" % p)
+
+    @staticmethod
+    def add_arguments(parser):
+        parser.add_argument("--build", metavar="DIR", help="the build directory (default: the source tree)")
+        parser.add_argument("--musterd", metavar="PATH")
+        parser.add_argument("--musterctl", metavar="PATH")
+
+
+class PostgreSQL:
+    """A PostgreSQL cluster of our own; each musterd gets a database in it."""
+
+    def __init__(self, directory):
+        self.dir, self.count = directory, 0
+        answer = subprocess.run([os.path.join(TREE, "tests", "postgres"), "start", directory],
+                                capture_output=True, text=True)
+        if answer.returncode:
+            raise Broken("tests/postgres start failed: %s%s" % (answer.stdout, answer.stderr))
+        self.conninfo = answer.stdout.strip().splitlines()[-1]
+
+    def new_database(self):
+        self.count += 1
+        name = "muster_test_%d" % self.count
+        self.query(self.conninfo, "create database %s" % name)
+        return "%s dbname=%s" % (self.conninfo, name)
+
+    @staticmethod
+    def query(conninfo, sql):
+        """Rows as lists of strings."""
+        answer = subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", conninfo, "-c", sql],
+                                capture_output=True, text=True)
+        if answer.returncode:
+            raise Broken("psql: %s" % answer.stderr)
+        return [line.split("\t") for line in answer.stdout.splitlines()]
+
+    def stop(self):
+        subprocess.run([os.path.join(TREE, "tests", "postgres"), "stop", self.dir], capture_output=True)
+
+
+class Musterd:
+    """`conninfo` None: SQLite. `store` and `limits` are further keys of those sections."""
+
+    def __init__(self, directory, programs, *, conninfo=None, reactors=1, store=None, limits=None,
+                 log_level="debug"):
+        self.dir, self.programs, self.conninfo, self.reactors = directory, programs, conninfo, reactors
+        self.engine = "postgresql" if conninfo else "sqlite"
+        self.store, self.limits, self.log_level = dict(store or {}), dict(limits or {}), log_level
+        self.port, self.tls_port = ports.free_ports(2)
+        self.conf = os.path.join(directory, "muster.conf")
+        self.socket = os.path.join(directory, "run", "control.sock")
+        self.process = None
+        self.hosts = []
+        os.makedirs(os.path.join(directory, "run"))
+
+    def set_up(self, hosts, quiet=(), later=()):
+        """Certificates, configuration, first start, and the hosts. Those in `quiet` keep no record; those
+        in `later` only have a certificate."""
+        self.hosts = hosts
+        self.ca = certs.make(os.path.join(self.dir, "certs"), [*hosts, *later])
+        self.configure()
+        self.start()
+        for h in hosts:
+            self.ctl("host", "add", h, "--record", "off" if h in quiet else "on")
+
+    def configure(self):
+        if self.conninfo:
+            self.store.update(engine="postgresql", conninfo=json.dumps(self.conninfo))
+        else:
+            self.store.update(engine="sqlite", path=os.path.join(self.dir, "muster.db"))
+        lines = lambda d: "".join("  %s: %s\n" % i for i in d.items()).rstrip("\n")
+        with open(self.conf, "w") as f:
+            f.write(CONFIGURATION.format(dir=self.dir, certs=os.path.join(self.dir, "certs"), tree=TREE,
+                                         modules=self.programs.modules, reactors=self.reactors,
+                                         log_level=self.log_level,
+                                         store=lines(self.store), limits=lines(self.limits),
+                                         port=self.port, tls_port=self.tls_port))
+
+    def start(self):
+        """Returns when it listens."""
+        with open(os.path.join(self.dir, "out"), "a") as out:
+            self.process = subprocess.Popen([self.programs.musterd, "--config", self.conf],
+                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.dir)
+        give_up = time.monotonic() + START_TIME
+        while not (ports.is_open(self.port) and ports.is_open(self.tls_port)):
+            if self.process.poll() is not None:
+                raise Broken("musterd ended at start with status %d:\n%s" % (self.process.returncode, self.tail()))
+            if time.monotonic() > give_up:
+                raise Broken("musterd does not listen after %d s:\n%s" % (START_TIME, self.tail()))
+            time.sleep(0.02)
+
+    def is_running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def stop(self):
+        """SIGTERM; returns the exit status."""
+        if self.is_running():
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(START_TIME)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Broken("musterd does not end %d s after SIGTERM:\n%s" % (START_TIME, self.tail())) from None
+
+    def kill(self):
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    # ---- administration
+
+    def ctl_command(self, *arguments):
+        return [self.programs.musterctl, "--socket", self.socket, *arguments]
+
+    def ctl(self, *arguments, text=None):
+        answer = subprocess.run(self.ctl_command(*arguments), input=text, text=True, capture_output=True)
+        if answer.returncode:
+            raise Broken("musterctl %s ended with %d: %s%s"
+                         % (" ".join(arguments), answer.returncode, answer.stdout, answer.stderr))
+        return answer.stdout
+
+    def add_account(self, user, host, password):
+        self.ctl("user", "add", "%s@%s" % (user, host), "--password-stdin", text=password + "\n")
+
+    def status(self):
+        answer = json.loads(self.ctl("status", "--json"))
+        return answer.get("result", answer)
+
+    def query(self, sql):
+        """Rows of the database, read past the server."""
+        if self.conninfo:
+            return PostgreSQL.query(self.conninfo, sql)
+        with sqlite3.connect("file:%s?mode=ro" % os.path.join(self.dir, "muster.db"), uri=True) as db:
+            return [list(row) for row in db.execute(sql)]
+
+    # ---- what it says
+
+    def log(self, since=0):
+        text = ""
+        for name in ("server.log", "out"):
+            try:
+                with open(os.path.join(self.dir, name), errors="replace") as f:
+                    f.seek(since if name == "server.log" else 0)
+                    text += f.read()
+            except FileNotFoundError:
+                pass
+        return text
+
+    def tail(self, lines=30):
+        return "\n".join(self.log().splitlines()[-lines:])

@@ -1,0 +1,695 @@
+/* test_sasl.c - server/sasl.c, scram.c and base64.c: the examples of the RFCs, whole logins of every
+ * mechanism over a real TLS connection, and all that must be refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <openssl/hmac.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base64.h"
+#include "sasl.h"
+#include "tls_pair.h"
+
+#define ALL ((1U << SASL_MECHANISMS) - 1)
+#define PLAIN_ONLY (1U << SASL_SCRAM_SHA_256 | 1U << SASL_SCRAM_SHA_1 | 1U << SASL_PLAIN)
+#define NONCE "fyko+d2lbbFgONRv9qkxdawL"
+
+static const unsigned char secret[SASL_SECRET_SIZE] = "muster";
+
+/* ---- small help */
+
+static struct sasl *begin(const char *mechanism)
+{
+	struct sasl *s = sasl_begin(mechanism, PLAIN_ONLY, NULL, "example.org", secret);
+	assert_non_null(s);
+	return s;
+}
+
+/* One message of n bytes, base64 around it. */
+static enum sasl_result step_bytes(struct sasl *s, const void *message, size_t n, const char **reply)
+{
+	struct arena a = { 0 };
+	enum sasl_result result = sasl_step(s, base64_encode(&a, message, n), reply);
+
+	arena_free(&a);
+	return result;
+}
+
+static enum sasl_result step(struct sasl *s, const char *message, const char **reply)
+{
+	return step_bytes(s, message, strlen(message), reply);
+}
+
+static char *decoded(const char *base64)
+{
+	char *text = mem_zalloc(4096);
+	size_t n;
+
+	assert_non_null(base64);
+	assert_true(base64_decode(base64, strlen(base64), text, 4095, &n));
+	return text;
+}
+
+static void expect_reply(const char *reply, const char *text)
+{
+	char *got = decoded(reply);
+
+	assert_string_equal(got, text);
+	mem_free(got);
+}
+
+static struct sasl_keys keys_of(const char *password, unsigned iterations)
+{
+	struct sasl_keys k = { .iterations = iterations };
+
+	assert_true(sasl_keys_derive(&k, password));
+	return k;
+}
+
+/* A client's last message, computed here by hand; the caller frees it. `binding` is gs2 plus data. */
+static char *client_final(const EVP_MD *hash, const char *password, const char *first_bare,
+			  const char *server_first, const void *binding, size_t binding_len)
+{
+	struct arena a = { 0 };
+	unsigned char salt[64], salted[32], client[32], stored[32], signature[32];
+	int size = EVP_MD_get_size(hash);
+	size_t salt_len, nonce_len = strcspn(server_first, ",") - 2;
+	const char *at = strstr(server_first, ",s=") + 3;
+
+	assert_true(base64_decode(at, strcspn(at, ","), salt, sizeof salt, &salt_len));
+	unsigned iterations = (unsigned)strtoul(strstr(at, ",i=") + 3, NULL, 10);
+	PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, (int)salt_len, (int)iterations, hash, size,
+			  salted);
+	HMAC(hash, salted, size, (const unsigned char *)"Client Key", 10, client, NULL);
+	EVP_Digest(client, (size_t)size, stored, NULL, hash, NULL);
+	char *without = arena_printf(&a, "c=%s,r=%.*s", base64_encode(&a, binding, binding_len),
+				     (int)nonce_len, server_first + 2);
+	char *auth = arena_printf(&a, "%s,%s,%s", first_bare, server_first, without);
+	HMAC(hash, stored, size, (const unsigned char *)auth, strlen(auth), signature, NULL);
+	for (int i = 0; i < size; i++)
+		client[i] ^= signature[i];
+	char *message = mem_printf("%s,p=%s", without, base64_encode(&a, client, (size_t)size));
+	arena_free(&a);
+	return message;
+}
+
+/* ---- base64 */
+
+static void test_base64_is_strict(void **state)
+{
+	static const char *const bad[] = {
+		"A",	 "AA",	 "AAA",	   "A===", "====", "AA=A", "AAAA=", "AA==AAAA", "AB==",	   "AAB=",
+		"AAA\n", " AAA", "AAAA\n", "AA-A", "AA_A", "=AAA", "A=AA",  "AAA\xc3",	"AAAAA==="
+	};
+	char out[16];
+	size_t n;
+	struct arena a = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(bad); i++)
+		if (base64_decode(bad[i], strlen(bad[i]), out, sizeof out, &n))
+			fail_msg("took \"%s\"", bad[i]);
+	assert_true(base64_decode("", 0, out, sizeof out, &n));
+	assert_int_equal(n, 0);
+	assert_true(base64_decode("Zg==", 4, out, 1, &n));
+	assert_int_equal(n, 1);
+	assert_memory_equal(out, "f", 1);
+	assert_true(base64_decode("Zm9vYmFy", 8, out, 6, &n));
+	assert_memory_equal(out, "foobar", 6);
+	assert_false(base64_decode("Zm9vYmFy", 8, out, 5, &n));
+	assert_true(base64_decode("+/+/", 4, out, 3, &n));
+	assert_memory_equal(out, "\xfb\xff\xbf", 3);
+	assert_string_equal(base64_encode(&a, "foob", 4), "Zm9vYg==");
+	assert_string_equal(base64_encode(&a, "", 0), "");
+	arena_free(&a);
+}
+
+/* ---- the examples */
+
+struct example {
+	const char *mechanism, *salt;
+	size_t salt_len;
+	const char *client_first, *server_nonce, *server_first, *client_final, *server_final;
+};
+
+static void run_example(const struct example *e)
+{
+	struct sasl_keys keys = { .iterations = 4096, .salt_len = (unsigned)e->salt_len };
+	const char *reply;
+
+	memcpy(keys.salt, e->salt, e->salt_len);
+	assert_true(sasl_keys_derive(&keys, "pencil"));
+	struct sasl *s = begin(e->mechanism);
+	sasl_fix_nonce(s, e->server_nonce);
+	assert_int_equal(step(s, e->client_first, &reply), SASL_NEED_ACCOUNT);
+	assert_null(reply);
+	assert_string_equal(sasl_user(s), "user");
+	assert_int_equal(sasl_account(s, &keys, &reply), SASL_CHALLENGE);
+	expect_reply(reply, e->server_first);
+	assert_int_equal(step(s, e->client_final, &reply), SASL_SUCCESS);
+	expect_reply(reply, e->server_final);
+	sasl_free(s);
+}
+
+static void test_rfc5802_section_5(void **state)
+{
+	static const struct example e = {
+		"SCRAM-SHA-1",
+		"\x41\x25\xc2\x47\xe4\x3a\xb1\xe9\x3c\x6d\xff\x76",
+		12,
+		"n,,n=user,r=fyko+d2lbbFgONRv9qkxdawL",
+		"3rfcNHYJY1ZVvWVs7j",
+		"r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
+		"c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+		"v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+	};
+	(void)state;
+	run_example(&e);
+}
+
+static void test_rfc7677_section_3(void **state)
+{
+	static const struct example e = {
+		"SCRAM-SHA-256",
+		"\x5b\x6d\x99\x68\x9d\x12\x35\x8e\xec\xa0\x4b\x14\x12\x36\xfa\x81",
+		16,
+		"n,,n=user,r=rOprNGfwEbeRWgbNEkqO",
+		"%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0",
+		"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+		"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+		"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+		"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+	};
+	(void)state;
+	run_example(&e);
+}
+
+/* ---- SCRAM: what is refused */
+
+struct refusal {
+	const char *message, *condition; /* NULL: goes on to the account */
+};
+
+static void check_first(const char *mechanism, unsigned offered, const struct refusal *r)
+{
+	struct sasl *s = sasl_begin(mechanism, offered, NULL, "example.org", secret);
+	const char *reply;
+	enum sasl_result result = step(s, r->message, &reply);
+
+	if (result != (r->condition ? SASL_FAILURE : SASL_NEED_ACCOUNT) ||
+	    (r->condition && strcmp(sasl_condition(s), r->condition) != 0))
+		fail_msg("%s: result %d, condition %s", r->message, result, sasl_condition(s));
+	sasl_free(s);
+}
+
+static void test_first_messages(void **state)
+{
+	static const struct refusal messages[] = {
+		{ "n,,n=user,r=abc", NULL },
+		{ "y,,n=user,r=abc", NULL },
+		{ "n,,n=user,r=abc,x=optional,Y=too", NULL },
+		{ "n,a=user@example.org,n=user,r=abc", NULL },
+		{ "n,a=USER@EXAMPLE.org,n=user,r=abc", NULL },
+		{ "n,a=juliet@example.org,n=user,r=abc", "invalid-authzid" },
+		{ "n,a=user@example.com,n=user,r=abc", "invalid-authzid" },
+		{ "n,a=user@example.org/desk,n=user,r=abc", "invalid-authzid" },
+		{ "n,a=user,n=user,r=abc", "invalid-authzid" },
+		{ "n,a=,n=user,r=abc", "malformed-request" },
+		{ "n,a=us=2Der,n=user,r=abc", "malformed-request" },
+		{ "n,b=user,n=user,r=abc", "malformed-request" },
+		{ "n,,n=us=2Cer,r=abc", NULL },
+		{ "n,,n=us=3Der,r=abc", NULL },
+		{ "n,,n=us=er,r=abc", "malformed-request" },
+		{ "n,,n=us=2cer,r=abc", "malformed-request" },
+		{ "n,,n=us=2,r=abc", "malformed-request" },
+		{ "n,,n=us=,r=abc", "malformed-request" },
+		{ "n,,n=a@b,r=abc", "not-authorized" },
+		{ "n,,n=,r=abc", "malformed-request" },
+		{ "n,,n=user,r=", "malformed-request" },
+		{ "n,,n=user,r=a\x7f"
+		  "b",
+		  "malformed-request" },
+		{ "n,,n=user,r=a b", "malformed-request" },
+		{ "n,,n=user,r=\xc3\xa4", "malformed-request" },
+		{ "n,,n=user", "malformed-request" },
+		{ "n,,r=abc,n=user", "malformed-request" },
+		{ "n,,m=must,n=user,r=abc", "malformed-request" },
+		{ "n,,n=user,r=abc,m=must", "malformed-request" },
+		{ "n,,n=user,r=abc,", "malformed-request" },
+		{ "n,,n=user,r=abc,x=", "malformed-request" },
+		{ "n,,n=user,r=abc,1=a", "malformed-request" },
+		{ "n,,n=user,r=abc,x=a,", "malformed-request" },
+		{ "n,n=user,r=abc", "malformed-request" },
+		{ "n", "malformed-request" },
+		{ ",", "malformed-request" },
+		{ "F,n,,n=user,r=abc", "malformed-request" },
+		{ "x,,n=user,r=abc", "malformed-request" },
+		{ "N,,n=user,r=abc", "malformed-request" },
+		{ "p,,n=user,r=abc", "malformed-request" },
+		{ "p=,,n=user,r=abc", "malformed-request" },
+		{ "p=tls_unique,,n=user,r=abc", "malformed-request" },
+		{ "p=tls-exporter,,n=user,r=abc", "malformed-request" }, /* without -PLUS */
+		{ "n,,n=\xff\xfe,r=abc", "not-authorized" },
+	};
+	static const struct refusal plus[] = {
+		{ "n,,n=user,r=abc", "malformed-request" },
+		{ "y,,n=user,r=abc", "not-authorized" },
+		{ "p=tls-exporter,,n=user,r=abc", "malformed-request" }, /* there is no TLS */
+	};
+	static const struct refusal downgrade[] = { { "y,,n=user,r=abc", "not-authorized" },
+						    { "n,,n=user,r=abc", NULL } };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(messages); i++)
+		check_first("SCRAM-SHA-1", PLAIN_ONLY, &messages[i]);
+	for (size_t i = 0; i < COUNT_OF(plus); i++)
+		check_first("SCRAM-SHA-256-PLUS", ALL, &plus[i]);
+	for (size_t i = 0; i < COUNT_OF(downgrade); i++)
+		check_first("SCRAM-SHA-256", ALL, &downgrade[i]);
+}
+
+static void test_nul_is_malformed(void **state)
+{
+	struct sasl *s = begin("SCRAM-SHA-1");
+	const char *reply;
+
+	(void)state;
+	assert_int_equal(step_bytes(s, "n,,n=user,r=abc\0,x=y", 20, &reply), SASL_FAILURE);
+	assert_string_equal(sasl_condition(s), "malformed-request");
+	sasl_free(s);
+}
+
+static void test_only_what_was_offered(void **state)
+{
+	(void)state;
+	assert_null(sasl_begin("SCRAM-SHA-256-PLUS", PLAIN_ONLY, NULL, "example.org", secret));
+	assert_null(sasl_begin("PLAIN", 1U << SASL_SCRAM_SHA_1, NULL, "example.org", secret));
+	assert_null(sasl_begin("plain", ALL, NULL, "example.org", secret));
+	assert_null(sasl_begin("", ALL, NULL, "example.org", secret));
+	assert_null(sasl_begin("EXTERNAL", ALL, NULL, "example.org", secret));
+	assert_int_equal(sasl_offer(NULL, false), 1U << SASL_SCRAM_SHA_256 | 1U << SASL_SCRAM_SHA_1);
+	assert_int_equal(sasl_offer(NULL, true), PLAIN_ONLY);
+	assert_string_equal(sasl_name(SASL_SCRAM_SHA_1_PLUS), "SCRAM-SHA-1-PLUS");
+}
+
+static void test_initial_response(void **state)
+{
+	static const char *const absent[] = { NULL, "" };
+	char big[4 * 1024 + 5];
+	const char *reply;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(absent); i++) {
+		struct sasl *s = begin("SCRAM-SHA-256");
+		assert_int_equal(sasl_step(s, absent[i], &reply), SASL_CHALLENGE);
+		assert_null(reply);
+		assert_int_equal(step(s, "n,,n=user,r=abc", &reply), SASL_NEED_ACCOUNT);
+		sasl_free(s);
+
+		s = begin("PLAIN");
+		assert_int_equal(sasl_step(s, absent[i], &reply), SASL_CHALLENGE);
+		assert_null(reply);
+		assert_int_equal(sasl_step(s, absent[i], &reply), SASL_FAILURE); /* not for ever */
+		assert_string_equal(sasl_condition(s), "malformed-request");
+		sasl_free(s);
+	}
+	struct sasl *s = begin("SCRAM-SHA-256");
+	assert_int_equal(sasl_step(s, "=", &reply), SASL_FAILURE); /* present, but empty */
+	assert_string_equal(sasl_condition(s), "malformed-request");
+	sasl_free(s);
+
+	s = begin("SCRAM-SHA-256");
+	assert_int_equal(sasl_step(s, "bi ws", &reply), SASL_FAILURE);
+	assert_string_equal(sasl_condition(s), "incorrect-encoding");
+	sasl_free(s);
+
+	memset(big, 'A', sizeof big);
+	big[sizeof big - 1] = '\0';
+	s = begin("SCRAM-SHA-256");
+	assert_int_equal(sasl_step(s, big, &reply), SASL_FAILURE);
+	assert_string_equal(sasl_condition(s), "malformed-request");
+	sasl_free(s);
+}
+
+/* Begins, and brings a login of "user" to the point where the client's last message is due. */
+static struct sasl *until_final(const char *mechanism, const struct sasl_keys *keys, char **server_first)
+{
+	struct sasl *s = begin(mechanism);
+	const char *reply;
+
+	assert_int_equal(step(s, "n,,n=user,r=" NONCE, &reply), SASL_NEED_ACCOUNT);
+	assert_int_equal(sasl_account(s, keys, &reply), SASL_CHALLENGE);
+	*server_first = decoded(reply);
+	return s;
+}
+
+static void expect_final(const char *mechanism, const EVP_MD *hash, const struct sasl_keys *keys,
+			 const char *password, const char *condition)
+{
+	char *server_first;
+	struct sasl *s = until_final(mechanism, keys, &server_first);
+	char *message = client_final(hash, password, "n=user,r=" NONCE, server_first, "n,,", 3);
+	const char *reply;
+	enum sasl_result result = step(s, message, &reply);
+
+	assert_int_equal(result, condition ? SASL_FAILURE : SASL_SUCCESS);
+	if (condition)
+		assert_string_equal(sasl_condition(s), condition);
+	sasl_free(s);
+	mem_free(message);
+	mem_free(server_first);
+}
+
+static void test_scram_logins(void **state)
+{
+	struct sasl_keys keys = keys_of("pencil", 100), disabled = keys;
+
+	(void)state;
+	disabled.is_disabled = true;
+	assert_int_equal(keys.salt_len, SASL_SALT_DRAWN);
+	expect_final("SCRAM-SHA-1", EVP_sha1(), &keys, "pencil", NULL);
+	expect_final("SCRAM-SHA-256", EVP_sha256(), &keys, "pencil", NULL);
+	expect_final("SCRAM-SHA-1", EVP_sha1(), &keys, "pencils", "not-authorized");
+	expect_final("SCRAM-SHA-256", EVP_sha256(), &keys, "pencils", "not-authorized");
+	expect_final("SCRAM-SHA-256", EVP_sha256(), &disabled, "pencil", "account-disabled");
+	expect_final("SCRAM-SHA-256", EVP_sha256(), &disabled, "pencils", "not-authorized");
+	expect_final("SCRAM-SHA-256", EVP_sha256(), NULL, "pencil", "not-authorized");
+}
+
+/* The last message with one attribute changed, for a good password. */
+static void expect_changed_final(const char *from, const char *to, const char *condition)
+{
+	struct sasl_keys keys = keys_of("pencil", 100);
+	char *server_first;
+	struct sasl *s = until_final("SCRAM-SHA-1", &keys, &server_first);
+	char *message = client_final(EVP_sha1(), "pencil", "n=user,r=" NONCE, server_first, "n,,", 3);
+	char *at = strstr(message, from);
+	const char *reply;
+
+	assert_non_null(at);
+	char *changed = mem_printf("%.*s%s%s", (int)(at - message), message, to, at + strlen(from));
+	assert_int_equal(step(s, changed, &reply), SASL_FAILURE);
+	if (strcmp(sasl_condition(s), condition) != 0)
+		fail_msg("%s: %s", changed, sasl_condition(s));
+	sasl_free(s);
+	mem_free(changed);
+	mem_free(message);
+	mem_free(server_first);
+}
+
+static void test_final_messages(void **state)
+{
+	(void)state;
+	expect_changed_final("c=biws", "c=eSws", "not-authorized"); /* "y,,": not what came first */
+	expect_changed_final("c=biws", "c=", "malformed-request");
+	expect_changed_final("c=biws,", "", "malformed-request");
+	expect_changed_final("r=fyko", "r=fyk0", "not-authorized");
+	expect_changed_final(",p=", ",x=1,p=", "not-authorized"); /* allowed, but not signed */
+	expect_changed_final(",p=", ",m=1,p=", "malformed-request");
+	expect_changed_final(",p=", ",p=A,p=", "malformed-request");
+	expect_changed_final(",p=", ",p=A", "malformed-request"); /* another length */
+	expect_changed_final(",p=", ",q=", "malformed-request");
+	expect_changed_final("=", "= ", "not-authorized");
+}
+
+static void test_unknown_name_looks_known(void **state)
+{
+	char *one, *again, *other;
+	struct sasl_keys keys = { 0 };
+
+	(void)state;
+	assert_true(sasl_keys_derive(&keys, "x"));
+	sasl_free(until_final("SCRAM-SHA-1", NULL, &one));
+	sasl_free(until_final("SCRAM-SHA-256", NULL, &again));
+	sasl_free(until_final("SCRAM-SHA-1", &keys, &other));
+	/* The nonce differs, the salt does not; it is as long as a real one, as are the iterations. */
+	assert_string_equal(strstr(one, ",s="), strstr(again, ",s="));
+	assert_string_not_equal(one, again);
+	assert_int_equal(strlen(one), strlen(other));
+	assert_string_equal(strstr(one, ",i="), strstr(other, ",i="));
+	mem_free(one);
+	mem_free(again);
+	mem_free(other);
+}
+
+static void test_broken_row(void **state)
+{
+	struct sasl_keys keys = keys_of("pencil", 100);
+	const char *reply;
+	struct sasl *s = begin("SCRAM-SHA-1");
+
+	(void)state;
+	keys.iterations = 0;
+	assert_int_equal(step(s, "n,,n=user,r=abc", &reply), SASL_NEED_ACCOUNT);
+	assert_int_equal(sasl_account(s, &keys, &reply), SASL_FAILURE);
+	assert_string_equal(sasl_condition(s), "temporary-auth-failure");
+	sasl_free(s);
+}
+
+/* ---- PLAIN */
+
+static void expect_plain(const char *message, size_t n, const struct sasl_keys *keys, const char *condition)
+{
+	struct sasl *s = begin("PLAIN");
+	const char *reply;
+	enum sasl_result result = step_bytes(s, message, n, &reply);
+
+	if (result == SASL_NEED_ACCOUNT) {
+		assert_string_equal(sasl_user(s), "user");
+		assert_int_equal(sasl_account(s, keys, &reply), SASL_NEED_HASH);
+		sasl_hash(s);
+		result = sasl_hashed(s, &reply);
+	}
+	assert_null(reply);
+	assert_int_equal(result, condition ? SASL_FAILURE : SASL_SUCCESS);
+	if (condition)
+		assert_string_equal(sasl_condition(s), condition);
+	sasl_free(s);
+}
+
+static void test_plain(void **state)
+{
+	struct sasl_keys keys = keys_of("pencil", 100), disabled = keys;
+
+	(void)state;
+	disabled.is_disabled = true;
+	expect_plain("\0user\0pencil", 12, &keys, NULL);
+	expect_plain("\0USER\0pencil", 12, &keys, NULL);
+	expect_plain("user@example.org\0user\0pencil", 28, &keys, NULL);
+	expect_plain("else@example.org\0user\0pencil", 28, &keys, "invalid-authzid");
+	expect_plain("\0user\0pencils", 13, &keys, "not-authorized");
+	expect_plain("\0user\0pencil", 12, NULL, "not-authorized");
+	expect_plain("\0user\0pencil", 12, &disabled, "account-disabled");
+	expect_plain("\0user\0pencils", 13, &disabled, "not-authorized");
+	expect_plain("\0us er\0pencil", 13, &keys, "not-authorized");
+	expect_plain("\0user\0\xff\xff", 8, &keys, "not-authorized");
+	expect_plain("\0user\0pencil\0", 13, &keys, "malformed-request");
+	expect_plain("\0user\0", 6, &keys, "malformed-request");
+	expect_plain("\0user", 5, &keys, "malformed-request");
+	expect_plain("\0\0pencil", 8, &keys, "malformed-request");
+	expect_plain("user", 4, &keys, "malformed-request");
+	expect_plain("\0", 1, &keys, "malformed-request");
+}
+
+static void test_free_in_any_state(void **state)
+{
+	struct sasl_keys keys = keys_of("pencil", 100);
+	const char *reply;
+	struct sasl *s;
+
+	(void)state;
+	sasl_free(NULL);
+	sasl_free(begin("PLAIN"));
+	s = begin("PLAIN");
+	assert_int_equal(step_bytes(s, "\0user\0pencil", 12, &reply), SASL_NEED_ACCOUNT);
+	sasl_free(s);
+	s = begin("PLAIN");
+	assert_int_equal(step_bytes(s, "\0user\0pencil", 12, &reply), SASL_NEED_ACCOUNT);
+	assert_int_equal(sasl_account(s, &keys, &reply), SASL_NEED_HASH);
+	sasl_free(s);
+}
+
+static void test_bad_password_has_no_keys(void **state)
+{
+	struct sasl_keys k = { 0 };
+
+	(void)state;
+	assert_false(sasl_keys_derive(&k, ""));
+	assert_false(sasl_keys_derive(&k, "\xff"));
+}
+
+/* ---- channel binding, over real TLS */
+
+static struct tls_certs *certs_of(const char *key_type, const EVP_MD *hash)
+{
+	char dir[32];
+	const char *const domains[] = { "example.org" };
+	char *problems;
+
+	pair_make_dir(dir);
+	pair_make_certificate(
+	    dir, &(struct pair_certificate){ .name = "example.org", .key_type = key_type, .hash = hash });
+	struct tls_certs *certs = tls_certs_load(dir, domains, 1, &problems);
+	assert_null(problems);
+	pair_remove_dir(dir);
+	return certs;
+}
+
+/* What the client binds to; its length. */
+static size_t client_binding(const struct pair *p, const char *type, unsigned char *out)
+{
+	unsigned n = 0;
+
+	if (strcmp(type, "tls-exporter") == 0) {
+		assert_int_equal(SSL_export_keying_material(p->client, out, 32, "EXPORTER-Channel-Binding",
+							    24, NULL, 0, 0),
+				 1);
+		return 32;
+	}
+	X509 *peer = SSL_get1_peer_certificate(p->client);
+	int nid = X509_get_signature_nid(peer);
+	const EVP_MD *hash = nid == NID_ecdsa_with_SHA384 ? EVP_sha384() : EVP_sha256();
+	X509_digest(peer, hash, out, &n);
+	X509_free(peer);
+	return n;
+}
+
+/* A whole SCRAM-SHA-256-PLUS login; `type` is what the client binds with. `relayed`: the data of another
+ * connection. */
+static void login_plus(const struct pair *p, const struct pair *bound_to, const char *type,
+		       const char *condition)
+{
+	struct sasl_keys keys = keys_of("pencil", 100);
+	unsigned char binding[128];
+	char *gs2 = mem_printf("p=%s,,", type), *first = mem_printf("%sn=user,r=" NONCE, gs2);
+	size_t gs2_len = strlen(gs2);
+	const char *reply;
+	struct sasl *s = sasl_begin("SCRAM-SHA-256-PLUS", sasl_offer(p->server, false), p->server,
+				    "example.org", secret);
+
+	assert_non_null(s);
+	memcpy(binding, gs2, gs2_len);
+	assert_int_equal(step(s, first, &reply), SASL_NEED_ACCOUNT);
+	assert_int_equal(sasl_account(s, &keys, &reply), SASL_CHALLENGE);
+	char *server_first = decoded(reply);
+	size_t n = client_binding(bound_to, type, binding + gs2_len);
+	char *final =
+	    client_final(EVP_sha256(), "pencil", "n=user,r=" NONCE, server_first, binding, gs2_len + n);
+	assert_int_equal(step(s, final, &reply), condition ? SASL_FAILURE : SASL_SUCCESS);
+	if (condition)
+		assert_string_equal(sasl_condition(s), condition);
+	sasl_free(s);
+	mem_free(server_first);
+	mem_free(final);
+	mem_free(first);
+	mem_free(gs2);
+}
+
+static void connect_pair(struct pair *p, struct tls_certs *certs, int version, bool has_ems)
+{
+	const char *why = NULL;
+
+	pair_open(p, certs, NULL, false, "example.org");
+	SSL_set_max_proto_version(p->client, version);
+	if (!has_ems)
+		SSL_set_options(p->client, SSL_OP_NO_EXTENDED_MASTER_SECRET);
+	assert_int_equal(pair_handshake(p, 100000, &why), TLS_OK);
+	assert_int_equal(SSL_version(p->server), version);
+}
+
+static void test_plus_logins(void **state)
+{
+	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
+	struct tls_certs *certs = certs_of("EC", NULL);
+	struct pair p, other;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(versions); i++) {
+		connect_pair(&p, certs, versions[i], true);
+		connect_pair(&other, certs, versions[i], true);
+		assert_int_equal(sasl_channel_bindings(p.server), SASL_CB_EXPORTER | SASL_CB_END_POINT);
+		assert_int_equal(sasl_offer(p.server, false), ALL);
+		login_plus(&p, &p, "tls-exporter", NULL);
+		login_plus(&p, &p, "tls-server-end-point", NULL);
+		login_plus(&p, &other, "tls-exporter", "not-authorized");
+		pair_close(&p);
+		pair_close(&other);
+	}
+	tls_certs_unref(certs);
+}
+
+static void test_end_point_hashes(void **state)
+{
+	struct tls_certs *plain = certs_of("RSA", EVP_sha1()), *bigger = certs_of("EC", EVP_sha384());
+	struct pair p, other;
+
+	(void)state;
+	connect_pair(&p, plain, TLS1_3_VERSION, true);
+	connect_pair(&other, bigger, TLS1_3_VERSION, true);
+	login_plus(&p, &p, "tls-server-end-point", NULL); /* SHA-1 is raised to SHA-256 */
+	login_plus(&other, &other, "tls-server-end-point", NULL);
+	login_plus(&p, &other, "tls-server-end-point", "not-authorized");
+	pair_close(&p);
+	pair_close(&other);
+	tls_certs_unref(plain);
+	tls_certs_unref(bigger);
+}
+
+static void expect_no_binding(const struct pair *p, const char *first)
+{
+	const char *reply;
+	struct sasl *s = sasl_begin("SCRAM-SHA-256-PLUS", ALL, p->server, "example.org", secret);
+
+	assert_int_equal(step(s, first, &reply), SASL_FAILURE);
+	assert_string_equal(sasl_condition(s), "malformed-request");
+	sasl_free(s);
+}
+
+static void test_bindings_that_are_not_there(void **state)
+{
+	struct tls_certs *certs = certs_of("EC", NULL), *edwards = certs_of("ED25519", NULL);
+	struct pair p;
+
+	(void)state;
+	connect_pair(&p, certs, TLS1_2_VERSION, false); /* without extended master secret */
+	assert_int_equal(sasl_channel_bindings(p.server), SASL_CB_END_POINT);
+	expect_no_binding(&p, "p=tls-exporter,,n=user,r=abc");
+	expect_no_binding(&p, "p=tls-unique,,n=user,r=abc");
+	pair_close(&p);
+
+	connect_pair(&p, edwards, TLS1_3_VERSION, true); /* no hash: RFC 5929 leaves it undefined */
+	assert_int_equal(sasl_channel_bindings(p.server), SASL_CB_EXPORTER);
+	expect_no_binding(&p, "p=tls-server-end-point,,n=user,r=abc");
+	expect_no_binding(&p, "p=tls-unique,,n=user,r=abc");
+	pair_close(&p);
+	tls_certs_unref(certs);
+	tls_certs_unref(edwards);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_base64_is_strict),
+		cmocka_unit_test(test_rfc5802_section_5),
+		cmocka_unit_test(test_rfc7677_section_3),
+		cmocka_unit_test(test_first_messages),
+		cmocka_unit_test(test_nul_is_malformed),
+		cmocka_unit_test(test_only_what_was_offered),
+		cmocka_unit_test(test_initial_response),
+		cmocka_unit_test(test_scram_logins),
+		cmocka_unit_test(test_final_messages),
+		cmocka_unit_test(test_unknown_name_looks_known),
+		cmocka_unit_test(test_broken_row),
+		cmocka_unit_test(test_plain),
+		cmocka_unit_test(test_free_in_any_state),
+		cmocka_unit_test(test_bad_password_has_no_keys),
+		cmocka_unit_test(test_plus_logins),
+		cmocka_unit_test(test_end_point_hashes),
+		cmocka_unit_test(test_bindings_that_are_not_there),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

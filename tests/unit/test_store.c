@@ -1,0 +1,1088 @@
+/* test_store.c - every promise of store.h, on SQLite and on a real PostgreSQL that this program starts
+ * for itself (tests/postgres). Without an installed PostgreSQL server only SQLite is tested. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <libpq-fe.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "store.h"
+
+static const struct sql sql_create = {
+	.name = "item_create",
+	.text =
+	    "create table item (id bigint primary key, n bigint not null check (n >= 0), t text, b bytea)",
+	.sqlite = "create table item (id integer primary key, n integer not null check (n >= 0), t text, "
+		  "b blob) strict",
+};
+static const struct sql sql_add = {
+	.name = "item_add",
+	.text = "insert into item (id, n, t, b) values ($1, $2, $3, $4) on conflict (id) do update "
+		"set n = item.n returning id, n",
+};
+static const struct sql sql_put = {
+	.name = "item_put",
+	.text = "insert into item (id, n) values ($1, $2) on conflict (id) do nothing",
+};
+static const struct sql sql_put_text = {
+	.name = "item_put_text",
+	.text = "insert into item (id, n, t) values ($1, $2, $3) on conflict (id) do nothing",
+};
+static const struct sql sql_get = { .name = "item_get", .text = "select n, t, b from item where id = $1" };
+static const struct sql sql_all = { .name = "item_all", .text = "select id, n from item order by id" };
+static const struct sql sql_count = { .name = "item_count", .text = "select count(*) from item" };
+static const struct sql sql_bad = { .name = "bad", .text = "select nonsense from nowhere where id = $1" };
+static const struct sql sql_slow = {
+	.name = "slow",
+	.text = "select 1 from (select pg_sleep(3)) as nap",
+	.sqlite = "with recursive c(n) as (select 1 union all select n + 1 from c where n < 1000000000) "
+		  "select count(*) from c",
+};
+
+/* ---- a database, a loop and a store */
+
+struct world {
+	bool is_postgresql;
+	char dir[64];	/* temporary */
+	char *conninfo; /* of the server in it */
+	struct database_options options;
+	struct database *db;
+	uv_loop_t loop;
+	uv_prepare_t turn; /* flushes at the end of each turn, as a reactor does */
+	uv_timer_t guard;
+	struct store *store;
+	bool is_closed;
+};
+
+static const char *source_dir(void)
+{
+	const char *dir = getenv("srcdir");
+	return dir ? dir : ".";
+}
+
+static void run_shell(const char *format, ...) PRINTF(1, 2);
+static char *shell(const char *command)
+{
+	char line[512] = "";
+	FILE *f = popen(command, "re");
+	assert_non_null(f);
+	if (!fgets(line, sizeof line, f))
+		line[0] = '\0';
+	pclose(f);
+	line[strcspn(line, "\n")] = '\0';
+	return mem_strdup(line);
+}
+
+static void run_shell(const char *format, ...)
+{
+	char command[512];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(command, sizeof command, format, args);
+	va_end(args);
+	mem_free(shell(command));
+}
+
+static char *postgres(const char *what, const char *dir)
+{
+	char *command = mem_printf("%s/tests/postgres %s %s", source_dir(), what, dir);
+	char *line = shell(command);
+	mem_free(command);
+	return line;
+}
+
+static void query(const char *conninfo, const char *text)
+{
+	PGconn *c = PQconnectdb(conninfo);
+	PGresult *r = PQexec(c, text);
+	if (PQresultStatus(r) != PGRES_COMMAND_OK && PQresultStatus(r) != PGRES_TUPLES_OK)
+		fail_msg("%s: %s", text, PQerrorMessage(c));
+	PQclear(r);
+	PQfinish(c);
+}
+
+static int world_setup(void **state, bool is_postgresql)
+{
+	struct world *w = mem_zalloc(sizeof *w);
+	w->is_postgresql = is_postgresql;
+	snprintf(w->dir, sizeof w->dir, "/tmp/muster-store-XXXXXX");
+	assert_non_null(mkdtemp(w->dir));
+	if (is_postgresql) {
+		w->conninfo = postgres("start", w->dir);
+		assert_true(w->conninfo[0]);
+	}
+	*state = w;
+	return 0;
+}
+
+static int setup_sqlite(void **state)
+{
+	return world_setup(state, false);
+}
+
+static int setup_postgresql(void **state)
+{
+	return world_setup(state, true);
+}
+
+static int world_teardown(void **state)
+{
+	struct world *w = *state;
+	if (w->is_postgresql)
+		mem_free(postgres("stop", w->dir));
+	run_shell("rm -rf %s", w->dir);
+	mem_free(w->conninfo);
+	mem_free(w);
+	return 0;
+}
+
+static void on_turn(uv_prepare_t *turn)
+{
+	struct world *w = turn->data;
+	if (w->store)
+		store_flush(w->store);
+}
+
+static void on_guard(uv_timer_t *timer)
+{
+	(void)timer;
+	fail_msg("the test waits for something that does not come");
+}
+
+static void options_set(struct world *w)
+{
+	static char path[128], schema[256];
+	snprintf(path, sizeof path, "%s/muster.db", w->dir);
+	snprintf(schema, sizeof schema, "%s/schema", source_dir());
+	w->options = (struct database_options){
+		.is_postgresql = w->is_postgresql,
+		.path = path,
+		.conninfo = w->conninfo,
+		.schema_dir = schema,
+		.timeout_ms = 2000,
+		.waiting_writes = 100000,
+		.waiting_reads = 10000,
+	};
+}
+
+static void database_empty(struct world *w)
+{
+	options_set(w);
+	if (w->is_postgresql)
+		query(w->conninfo, "set client_min_messages = error; drop schema if exists public cascade; "
+				   "create schema public");
+	else
+		run_shell("rm -f %s/muster.db*", w->dir);
+}
+
+static struct database *must_open(struct world *w)
+{
+	char *error = NULL;
+	struct database *db = database_open(&w->options, &error);
+	if (!db)
+		fail_msg("%s", error);
+	return db;
+}
+
+static void must_run(struct world *w, const struct sql *sql, store_rows_fn *fn, void *arg)
+{
+	char *error = NULL;
+	if (!database_run(w->db, sql, NO_PARAMS, fn, arg, &error))
+		fail_msg("%s", error);
+}
+
+static void world_start(struct world *w)
+{
+	w->db = must_open(w);
+	must_run(w, &sql_create, NULL, NULL);
+	uv_loop_init(&w->loop);
+	uv_prepare_init(&w->loop, &w->turn);
+	uv_timer_init(&w->loop, &w->guard);
+	w->turn.data = w;
+	uv_prepare_start(&w->turn, on_turn);
+	uv_timer_start(&w->guard, on_guard, 60000, 0);
+	w->is_closed = false;
+	w->store = store_open(w->db, &w->loop);
+}
+
+/* A fresh database, with `change` made to the default options first. */
+static struct world *world_open(void **state, void (*change)(struct database_options *o))
+{
+	struct world *w = *state;
+	database_empty(w);
+	if (change)
+		change(&w->options);
+	world_start(w);
+	return w;
+}
+
+static void on_store_closed(void *arg)
+{
+	struct world *w = arg;
+	w->is_closed = true;
+	w->store = NULL;
+}
+
+static void world_close(struct world *w)
+{
+	if (w->store)
+		store_close(w->store, on_store_closed, w);
+	while (!w->is_closed)
+		uv_run(&w->loop, UV_RUN_ONCE);
+	uv_close((uv_handle_t *)&w->turn, NULL);
+	uv_close((uv_handle_t *)&w->guard, NULL);
+	uv_run(&w->loop, UV_RUN_DEFAULT);
+	assert_int_equal(uv_loop_close(&w->loop), 0);
+	database_close(w->db);
+}
+
+static void run_until(struct world *w, unsigned *counter, unsigned value)
+{
+	while (*counter < value)
+		uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+static void run_until_committed(struct world *w, uint64_t ticket)
+{
+	while (!store_is_committed(w->store, ticket))
+		uv_run(&w->loop, UV_RUN_ONCE);
+}
+
+static void run_for(struct world *w, unsigned ms)
+{
+	for (unsigned waited = 0; waited < ms; waited += 5) {
+		uv_run(&w->loop, UV_RUN_NOWAIT);
+		uv_sleep(5);
+	}
+}
+
+/* ---- what the callbacks saw */
+
+struct seen {
+	unsigned calls;
+	unsigned ok, away, failed;
+	int64_t number;
+	unsigned rows;
+};
+
+static void on_rows(void *arg, const struct rows *rows)
+{
+	struct seen *seen = arg;
+	seen->calls++;
+	seen->ok += rows_status(rows) == STORE_OK;
+	seen->away += rows_status(rows) == STORE_AWAY;
+	seen->failed += rows_status(rows) == STORE_FAILED;
+	seen->rows = rows_count(rows);
+	seen->number = rows_count(rows) && !rows_is_null(rows, 0, 0) ? rows_int(rows, 0, 0) : -1;
+}
+
+static int64_t count_items(struct world *w)
+{
+	struct seen seen = { 0 };
+	must_run(w, &sql_count, on_rows, &seen);
+	return seen.number;
+}
+
+static uint64_t put(struct world *w, uint64_t key, int64_t id, int64_t n, struct seen *seen)
+{
+	struct write *write = write_new(w->store, key);
+	write_add(write, &sql_put, PARAMS(P_INT(id), P_INT(n)));
+	return write_commit(write, seen ? on_rows : NULL, seen);
+}
+
+/* ---- the tests */
+
+static void on_values(void *arg, const struct rows *rows)
+{
+	static const char bytes[] = { 0, 1, (char)255, 0, 'x' };
+	unsigned *calls = arg;
+	size_t len;
+	assert_int_equal(rows_status(rows), STORE_OK);
+	assert_int_equal(rows_count(rows), 1);
+	assert_true(rows_int(rows, 0, 0) == INT64_MAX - 7);
+	if (*calls == 0) {
+		assert_string_equal(rows_text(rows, 0, 1), "Nur \xc3\xa4 & '\"$1");
+		assert_memory_equal(rows_bytes(rows, 0, 2, &len), bytes, sizeof bytes);
+		assert_int_equal(len, sizeof bytes);
+	} else if (*calls == 1) {
+		assert_true(rows_is_null(rows, 0, 1));
+		assert_null(rows_text(rows, 0, 1));
+		assert_null(rows_bytes(rows, 0, 2, &len));
+	} else {
+		assert_string_equal(rows_text(rows, 0, 1), "");
+		assert_non_null(rows_bytes(rows, 0, 2, &len));
+		assert_int_equal(len, 0);
+	}
+	++*calls;
+}
+
+static void on_returning(void *arg, const struct rows *rows)
+{
+	int64_t *last = arg;
+	assert_int_equal(rows_status(rows), STORE_OK);
+	assert_int_equal(rows_count(rows), 1);
+	assert_true(rows_int(rows, 0, 0) == *last + 1);
+	assert_true(rows_int(rows, 0, 1) == INT64_MAX - 7);
+	++*last;
+}
+
+/* Also NULL where a value came first, and the other way round. */
+static void test_values(void **state)
+{
+	static const char bytes[] = { 0, 1, (char)255, 0, 'x' };
+	struct world *w = world_open(state, NULL);
+	const int64_t n = INT64_MAX - 7;
+	int64_t last = 0;
+	unsigned calls = 0;
+	uint64_t ticket = 0;
+	for (int i = 1; i <= 3; i++) {
+		struct write *write = write_new(w->store, 0);
+		if (i == 1)
+			write_add(write, &sql_add,
+				  PARAMS(P_INT(i), P_INT(n), P_TEXT("Nur \xc3\xa4 & '\"$1"),
+					 P_BYTES(bytes, sizeof bytes)));
+		else if (i == 2)
+			write_add(write, &sql_add, PARAMS(P_INT(i), P_INT(n), P_TEXT(NULL), P_NULL));
+		else
+			write_add(write, &sql_add,
+				  PARAMS(P_INT(i), P_INT(n), P_TEXTN("abc", 0), P_BYTES("", 0)));
+		ticket = write_commit(write, on_returning, &last);
+	}
+	for (int i = 1; i <= 3; i++)
+		store_read(w->store, ticket, &sql_get, PARAMS(P_INT(i)), on_values, &calls);
+	run_until(w, &calls, 3);
+	assert_int_equal(last, 3);
+
+	struct write *write = write_new(w->store, 0);
+	write_add(write, &sql_put_text, PARAMS(P_INT(8), P_INT(n), P_NULL));
+	run_until_committed(w, write_commit(write, NULL, NULL));
+	write = write_new(w->store, 0);
+	write_add(write, &sql_put_text, PARAMS(P_INT(9), P_INT(n), P_TEXT("")));
+	store_read(w->store, write_commit(write, NULL, NULL), &sql_get, PARAMS(P_INT(8)), on_values,
+		   (calls = 1, &calls));
+	run_until(w, &calls, 2);
+	world_close(w);
+}
+
+struct order {
+	struct world *w;
+	int64_t next;
+	uint64_t ticket;
+	unsigned groups;
+};
+
+static void on_in_order(void *arg, const struct rows *rows)
+{
+	struct order *o = arg;
+	assert_int_equal(rows_status(rows), STORE_OK);
+	assert_int_equal(rows_int(rows, 0, 0), o->next++);
+}
+
+static void on_group(void *arg, uint64_t ticket)
+{
+	struct order *o = arg;
+	assert_true(ticket == o->ticket + 1);
+	assert_true(store_committed(o->w->store) == ticket);
+	o->ticket = ticket;
+	o->groups++;
+}
+
+static void test_order_and_tickets(void **state)
+{
+	struct world *w = world_open(state, NULL);
+	struct order o = { .w = w, .next = 1 };
+	store_on_commit(w->store, on_group, &o);
+	assert_true(store_is_committed(w->store, 0));
+	assert_false(store_is_committed(w->store, STORE_NO_TICKET));
+	uint64_t before = 0;
+	for (int i = 1; i <= 1000; i++) {
+		struct write *write = write_new(w->store, 0);
+		write_add(write, &sql_put, PARAMS(P_INT(i + 100000), P_INT(i)));
+		write_add(write, &sql_add, PARAMS(P_INT(i), P_INT(i), P_NULL, P_NULL));
+		uint64_t ticket = write_commit(write, on_in_order, &o);
+		assert_true(ticket >= before && ticket > 0);
+		assert_false(store_is_committed(w->store, ticket));
+		before = ticket;
+		if (i % 50 == 0)
+			uv_run(&w->loop, UV_RUN_NOWAIT);
+	}
+	run_until_committed(w, before);
+	assert_int_equal(o.next, 1001);
+	assert_true(o.ticket == before);
+	struct store_counts c;
+	store_counts(w->store, &c);
+	assert_int_equal(c.writes, 1000);
+	assert_int_equal(c.statements, 2000);
+	assert_int_equal(c.groups, o.groups);
+	assert_int_equal(c.failed, 0);
+	assert_int_equal(c.waiting_writes, 0);
+	assert_int_equal(count_items(w), 2000);
+	world_close(w);
+}
+
+static void delay_50(struct database_options *o)
+{
+	o->test_commit_delay_ms = 50;
+}
+
+static void test_slow_commits_gather(void **state)
+{
+	struct world *w = world_open(state, delay_50);
+	struct seen seen = { 0 };
+	uint64_t start = uv_hrtime(), ticket = 0;
+	unsigned sent = 0;
+	while (seen.calls < 5000) {
+		for (int i = 0; i < 20 && sent < 5000; i++, sent++)
+			ticket = put(w, 0, sent, 1, &seen);
+		uv_run(&w->loop, sent < 5000 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+	}
+	uint64_t ms = (uv_hrtime() - start) / 1000000;
+	assert_int_equal(seen.ok, 5000);
+	assert_true(ticket <= 5);
+	assert_true(ms >= 50);
+	assert_int_equal(count_items(w), 5000);
+	world_close(w);
+}
+
+static void test_take_back(void **state)
+{
+	struct world *w = world_open(state, delay_50);
+	struct seen seen = { 0 };
+	for (int i = 1; i <= 2; i++) {
+		struct write *write = write_new(w->store, 0);
+		write_add_tagged(write, 70 + (uint64_t)i, &sql_put, PARAMS(P_INT(i), P_INT(1)));
+		write_add_tagged(write, 80 + (uint64_t)i, &sql_put, PARAMS(P_INT(i + 10), P_INT(1)));
+		write_commit(write, on_rows, &seen);
+	}
+	assert_false(store_take_back(w->store, 99));
+	assert_true(store_take_back(w->store, 71));
+	assert_false(store_take_back(w->store, 71));
+	assert_true(store_take_back(w->store, 82));
+	assert_true(store_take_back(w->store, 72)); /* now the second write is empty */
+	run_until(w, &seen.calls, 2);
+	assert_int_equal(seen.ok, 2);
+	assert_int_equal(count_items(w), 1);
+	assert_false(store_take_back(w->store, 81)); /* committed */
+
+	struct write *write = write_new(w->store, 0);
+	write_add_tagged(write, 90, &sql_put, PARAMS(P_INT(90), P_INT(1)));
+	uint64_t ticket = write_commit(write, on_rows, &seen);
+	store_flush(w->store);
+	assert_false(store_take_back(w->store, 90)); /* sent */
+	run_until_committed(w, ticket);
+	assert_int_equal(count_items(w), 2);
+	world_close(w);
+}
+
+static void test_bad_write_fails_alone(void **state)
+{
+	struct world *w = world_open(state, NULL);
+	struct order o = { .w = w, .next = 1 };
+	struct seen bad = { 0 };
+	store_on_commit(w->store, on_group, &o);
+	uint64_t ticket = 0;
+	for (int i = 1; i <= 100; i++) {
+		struct write *write = write_new(w->store, 0);
+		write_add(write, &sql_add, PARAMS(P_INT(i), P_INT(i), P_NULL, P_NULL));
+		write_commit(write, on_in_order, &o);
+		if (i % 30 == 0) {
+			write = write_new(w->store, 0);
+			write_add(write, &sql_put, PARAMS(P_INT(i + 1000), P_INT(1)));
+			if (i == 60)
+				write_add(write, &sql_bad, PARAMS(P_INT(1)));
+			write_add(write, &sql_put, PARAMS(P_INT(i + 2000), P_INT(-1)));
+			ticket = write_commit(write, on_rows, &bad);
+		}
+	}
+	run_until_committed(w, ticket);
+	assert_int_equal(o.next, 101);
+	assert_int_equal(bad.calls, 3);
+	assert_int_equal(bad.failed, 3);
+	assert_int_equal(o.groups, 1);
+	assert_int_equal(count_items(w), 100);
+	struct store_counts c;
+	store_counts(w->store, &c);
+	assert_int_equal(c.failed, 3);
+	assert_false(store_is_away(w->store));
+	world_close(w);
+}
+
+static void test_one_key_fails_together(void **state)
+{
+	struct world *w = world_open(state, NULL);
+	struct seen with_bad = { 0 }, others = { 0 };
+	put(w, 5, 1, 1, &with_bad);
+	put(w, 0, 2, 1, &others);
+	put(w, 6, 3, 1, &others);
+	put(w, 5, 4, -1, &with_bad);
+	put(w, 6, 5, 1, &others);
+	put(w, 5, 6, 1, &with_bad);
+	put(w, 0, 7, 1, &others);
+	uint64_t ticket = put(w, 7, 8, 1, &others);
+	run_until_committed(w, ticket);
+	assert_int_equal(with_bad.failed, 3);
+	assert_int_equal(with_bad.calls, 3);
+	assert_int_equal(others.ok, 5);
+	assert_int_equal(count_items(w), 5);
+	world_close(w);
+}
+
+/* What only the commit finds out. PostgreSQL then fails the culprit alone, SQLite the whole group. */
+static void test_commit_refused(void **state)
+{
+	static const struct sql create = {
+		.name = "child_create",
+		.text = "create table child (id bigint primary key, "
+			"item bigint references item deferrable initially deferred)",
+		.sqlite = "create table child (id integer primary key, "
+			  "item integer references item deferrable initially deferred) strict",
+	};
+	static const struct sql add = { .name = "child_add",
+					.text = "insert into child (id, item) values ($1, $2)" };
+	struct world *w = world_open(state, NULL);
+	struct seen good = { 0 }, bad = { 0 };
+	must_run(w, &create, NULL, NULL);
+	put(w, 0, 1, 1, &good);
+	struct write *write = write_new(w->store, 0);
+	write_add(write, &add, PARAMS(P_INT(1), P_INT(77)));
+	write_commit(write, on_rows, &bad);
+	uint64_t ticket = put(w, 0, 2, 1, &good);
+	run_until_committed(w, ticket);
+	assert_int_equal(bad.failed, 1);
+	assert_int_equal(good.calls, 2);
+	assert_int_equal(good.ok, w->is_postgresql ? 2 : 0);
+	ticket = put(w, 0, 3, 1, &good);
+	run_until_committed(w, ticket);
+	assert_int_equal(count_items(w), good.ok);
+	assert_int_equal(good.ok, w->is_postgresql ? 3 : 1);
+	world_close(w);
+}
+
+static void test_read_after_ticket(void **state)
+{
+	struct world *w = world_open(state, delay_50);
+	struct seen first = { 0 }, second = { 0 }, at_once = { 0 }, never = { 0 };
+	uint64_t one = put(w, 0, 1, 1, NULL);
+	store_flush(w->store);
+	while (!store_is_committed(w->store, one - 1))
+		uv_run(&w->loop, UV_RUN_ONCE);
+	uint64_t two = put(w, 0, 2, 1, NULL);
+	store_read(w->store, two, &sql_count, NO_PARAMS, on_rows, &second);
+	store_read(w->store, one, &sql_count, NO_PARAMS, on_rows, &first);
+	store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &at_once);
+	store_read(w->store, STORE_NO_TICKET, &sql_count, NO_PARAMS, on_rows, &never);
+	run_until(w, &second.calls, 1);
+	run_until(w, &first.calls, 1);
+	assert_int_equal(at_once.number, 0);
+	assert_true(first.number >= 1);
+	assert_int_equal(second.number, 2);
+	assert_int_equal(never.away, 1);
+	world_close(w);
+}
+
+static void test_bad_read(void **state)
+{
+	struct world *w = world_open(state, NULL);
+	struct seen good = { 0 }, bad = { 0 };
+	for (int i = 0; i < 10; i++) {
+		store_read(w->store, 0, &sql_bad, PARAMS(P_INT(1)), on_rows, &bad);
+		store_read(w->store, 0, &sql_all, NO_PARAMS, on_rows, &good);
+	}
+	assert_int_equal(good.calls + bad.calls, 0); /* never at once */
+	run_until(w, &good.calls, 10);
+	run_until(w, &bad.calls, 10);
+	assert_int_equal(good.ok, 10);
+	assert_int_equal(bad.failed, 10);
+	assert_false(store_is_away(w->store));
+	world_close(w);
+}
+
+static void on_many(void *arg, const struct rows *rows)
+{
+	unsigned *calls = arg;
+	assert_int_equal(rows_count(rows), 3000);
+	for (unsigned i = 0; i < 3000; i++) {
+		assert_int_equal(rows_int(rows, i, 0), i);
+		assert_int_equal(rows_int(rows, i, 1), i * 2);
+	}
+	++*calls;
+}
+
+static void test_many_rows(void **state)
+{
+	struct world *w = world_open(state, NULL);
+	unsigned calls = 0;
+	uint64_t ticket = 0;
+	for (int i = 0; i < 3000; i++)
+		ticket = put(w, 0, i, i * 2, NULL);
+	for (int i = 0; i < 3; i++)
+		store_read(w->store, ticket, &sql_all, NO_PARAMS, on_many, &calls);
+	run_until(w, &calls, 3);
+	world_close(w);
+}
+
+static void narrow(struct database_options *o)
+{
+	o->waiting_reads = 10;
+	o->waiting_writes = 10;
+	o->test_commit_delay_ms = 50;
+}
+
+static void test_bounds(void **state)
+{
+	struct world *w = world_open(state, narrow);
+	struct seen reads = { 0 }, writes = { 0 };
+	for (int i = 0; i < 15; i++) {
+		uint64_t ticket = put(w, 0, i, 1, &writes);
+		assert_true(i < 10 ? ticket == 1 : ticket == STORE_NO_TICKET);
+		store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &reads);
+	}
+	assert_int_equal(reads.calls + writes.calls, 0);
+	run_until(w, &reads.calls, 15);
+	run_until(w, &writes.calls, 15);
+	assert_int_equal(reads.ok, 10);
+	assert_int_equal(reads.away, 5);
+	assert_int_equal(writes.ok, 10);
+	assert_int_equal(writes.away, 5);
+	assert_int_equal(count_items(w), 10);
+	put(w, 0, 20, 1, &writes);
+	run_until(w, &writes.calls, 16);
+	assert_int_equal(writes.ok, 11);
+	world_close(w);
+}
+
+static void test_close_with_work(void **state)
+{
+	struct world *w = world_open(state, delay_50);
+	struct seen writes = { 0 }, reads = { 0 };
+	uint64_t ticket = put(w, 0, 1, 1, &writes);
+	store_flush(w->store);
+	for (int i = 2; i <= 100; i++)
+		ticket = put(w, 0, i, 1, &writes);
+	store_read(w->store, ticket, &sql_count, NO_PARAMS, on_rows, &reads);
+	store_close(w->store, on_store_closed, w);
+	struct seen late = { 0 };
+	put(w, 0, 101, 1, &late);
+	store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &late);
+	while (!w->is_closed)
+		uv_run(&w->loop, UV_RUN_ONCE);
+	assert_int_equal(writes.ok, 100);
+	assert_int_equal(reads.number, 100);
+	assert_int_equal(late.away, 2);
+	world_close(w);
+}
+
+static void hurry(struct database_options *o)
+{
+	o->timeout_ms = 200;
+}
+
+/* What takes too long is answered all the same, and the next ones work. */
+static void test_slow_read(void **state)
+{
+	struct world *w = world_open(state, hurry);
+	struct seen slow = { 0 }, next = { 0 };
+	uint64_t start = uv_hrtime();
+	store_read(w->store, 0, &sql_slow, NO_PARAMS, on_rows, &slow);
+	run_until(w, &slow.calls, 1);
+	assert_int_equal(slow.away, 1);
+	assert_true((uv_hrtime() - start) / 1000000 < 1500);
+	while (!next.ok) {
+		store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &next);
+		run_until(w, &next.calls, next.calls + 1);
+	}
+	assert_false(store_is_away(w->store));
+	world_close(w);
+}
+
+static void test_durability(void **state)
+{
+	struct world *w = world_open(state, NULL);
+	char *text = database_durability(w->db);
+	assert_string_equal(text,
+			    w->is_postgresql ? "synchronous_commit=on" : "synchronous=2 journal_mode=wal");
+	mem_free(text);
+	assert_int_equal(database_is_postgresql(w->db), w->is_postgresql);
+	world_close(w);
+}
+
+static void test_schema(void **state)
+{
+	static const struct sql newer = {
+		.name = "newer",
+		.text = "insert into schema_version (number, name, applied) values (999, '999_x.sql', 0)",
+	};
+	static const struct sql hosts = { .name = "hosts", .text = "select count(*) from host" };
+	struct world *w = *state;
+	struct seen seen = { 0 };
+	char *error = NULL;
+	database_empty(w);
+	w->db = must_open(w);
+	database_close(w->db);
+	w->db = must_open(w); /* nothing left to do */
+	must_run(w, &hosts, on_rows, &seen);
+	assert_int_equal(seen.number, 0);
+	assert_false(database_run(w->db, &sql_bad, PARAMS(P_INT(1)), NULL, NULL, &error));
+	assert_non_null(strstr(error, "bad"));
+	mem_free(error);
+	must_run(w, &newer, NULL, NULL);
+	database_close(w->db);
+	assert_null(database_open(&w->options, &error));
+	assert_non_null(strstr(error, "schema 999"));
+	mem_free(error);
+}
+
+static void test_cannot_open(void **state)
+{
+	struct world *w = *state;
+	char *error = NULL;
+	database_empty(w);
+	w->options.schema_dir = "/nonexistent";
+	assert_null(database_open(&w->options, &error));
+	assert_non_null(strstr(error, "/nonexistent/"));
+	mem_free(error);
+	options_set(w);
+	w->options.path = "/nonexistent/muster.db";
+	w->options.conninfo = "host=/nonexistent user=muster";
+	assert_null(database_open(&w->options, &error));
+	assert_non_null(strstr(error, "/nonexistent"));
+	mem_free(error);
+	if (!w->is_postgresql)
+		return;
+	options_set(w);
+	w->options.password_file = "/nonexistent/password";
+	assert_null(database_open(&w->options, &error));
+	assert_non_null(strstr(error, "/nonexistent/password"));
+	mem_free(error);
+}
+
+/* ---- SQLite only */
+
+static void test_file_and_lock(void **state)
+{
+	struct world *w = world_open(state, NULL);
+	struct stat st;
+	struct seen seen = { 0 };
+	put(w, 0, 1, 1, &seen);
+	run_until(w, &seen.calls, 1);
+	assert_int_equal(stat(w->options.path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	char *wal = mem_printf("%s-wal", w->options.path);
+	assert_int_equal(stat(wal, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	mem_free(wal);
+	char *error = NULL;
+	assert_null(database_open(&w->options, &error));
+	char *pid = mem_printf("process %d", (int)getpid());
+	assert_non_null(strstr(error, pid));
+	assert_non_null(strstr(error, w->options.path));
+	mem_free(pid);
+	mem_free(error);
+	world_close(w);
+}
+
+/* Somebody else holds the database longer than the timeout: away, then all is committed. */
+static void test_locked_by_others(void **state)
+{
+	struct world *w = world_open(state, hurry);
+	struct seen seen = { 0 };
+	sqlite3 *other;
+	assert_int_equal(sqlite3_open(w->options.path, &other), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(other, "begin immediate", NULL, NULL, NULL), SQLITE_OK);
+	for (int i = 0; i < 100; i++)
+		put(w, 0, i, 1, &seen);
+	while (!store_is_away(w->store))
+		uv_run(&w->loop, UV_RUN_ONCE);
+	struct seen read = { 0 };
+	store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &read);
+	run_until(w, &read.calls, 1);
+	assert_int_equal(read.away, 1);
+	run_for(w, 500);
+	assert_int_equal(seen.calls, 0);
+	sqlite3_exec(other, "commit", NULL, NULL, NULL);
+	sqlite3_close(other);
+	run_until(w, &seen.calls, 100);
+	assert_int_equal(seen.ok, 100);
+	assert_false(store_is_away(w->store));
+	struct store_counts c;
+	store_counts(w->store, &c);
+	assert_true(c.reconnects >= 1);
+	world_close(w);
+}
+
+/* Two reactors' stores on one writer thread. */
+static void test_two_stores(void **state)
+{
+	struct world *w = world_open(state, NULL);
+	struct store *first = w->store, *second = store_open(w->db, &w->loop);
+	struct seen seen = { 0 };
+	for (int i = 0; i < 1000; i++) {
+		w->store = i % 2 ? first : second;
+		put(w, 0, i, 1, &seen);
+		store_flush(w->store);
+	}
+	w->store = NULL;
+	while (seen.calls < 1000) {
+		uv_run(&w->loop, UV_RUN_ONCE);
+		store_flush(first);
+		store_flush(second);
+	}
+	assert_int_equal(seen.ok, 1000);
+	store_close(second, on_store_closed, w);
+	while (!w->is_closed)
+		uv_run(&w->loop, UV_RUN_ONCE);
+	w->is_closed = false;
+	w->store = first;
+	assert_int_equal(count_items(w), 1000);
+	world_close(w);
+}
+
+/* ---- PostgreSQL only */
+
+static void server_kill(struct world *w)
+{
+	char *pid = postgres("pid", w->dir);
+	assert_true(atol(pid) > 1);
+	kill((pid_t)atol(pid), SIGKILL);
+	mem_free(pid);
+}
+
+struct load {
+	struct world *w;
+	unsigned acknowledged, next;
+	bool *is_acknowledged;
+};
+
+static void on_loaded(void *arg, const struct rows *rows)
+{
+	struct load *l = arg;
+	assert_int_equal(rows_status(rows), STORE_OK);
+	/* In the order of the writes: nothing is left out. */
+	assert_int_equal(rows_int(rows, 0, 0), l->acknowledged++);
+}
+
+/* The server is killed in mid-load, and comes back: nothing lost, nothing double, order kept. */
+static void test_server_killed(void **state)
+{
+	struct world *w = world_open(state, hurry);
+	struct load l = { .w = w };
+	struct seen reads = { 0 };
+	for (int round = 0; round < 3; round++) {
+		unsigned goal = l.next + 2000;
+		while (l.acknowledged < goal) {
+			for (int i = 0; i < 20 && l.next < goal + 1000; i++) {
+				struct write *write = write_new(w->store, 0);
+				write_add(write, &sql_add,
+					  PARAMS(P_INT(l.next), P_INT(l.next), P_NULL, P_NULL));
+				write_commit(write, on_loaded, &l);
+				l.next++;
+			}
+			uv_run(&w->loop, UV_RUN_ONCE);
+		}
+		server_kill(w);
+		for (int i = 0; i < 500; i++, l.next++) {
+			struct write *write = write_new(w->store, 0);
+			write_add(write, &sql_add, PARAMS(P_INT(l.next), P_INT(l.next), P_NULL, P_NULL));
+			write_commit(write, on_loaded, &l);
+		}
+		while (!store_is_away(w->store))
+			uv_run(&w->loop, UV_RUN_ONCE);
+		unsigned before = reads.away;
+		store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &reads);
+		run_until(w, &reads.away, before + 1);
+		mem_free(postgres("start", w->dir));
+	}
+	run_until(w, &l.acknowledged, l.next);
+	assert_int_equal(count_items(w), l.next);
+	while (store_is_away(w->store))
+		uv_run(&w->loop, UV_RUN_ONCE);
+	store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &reads);
+	run_until(w, &reads.ok, 1);
+	assert_int_equal(reads.number, l.next);
+	world_close(w);
+}
+
+/* The administrator ends our connections; a group and reads are under way. */
+static void test_connections_ended(void **state)
+{
+	struct world *w = world_open(state, delay_50);
+	struct seen seen = { 0 };
+	for (int i = 0; i < 5; i++) {
+		struct seen reads = { 0 };
+		unsigned before = seen.calls;
+		for (int n = 0; n < 100; n++)
+			put(w, 0, i * 100 + n, 1, &seen);
+		store_flush(w->store);
+		store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &reads);
+		uv_run(&w->loop, UV_RUN_NOWAIT);
+		query(w->conninfo, "select pg_terminate_backend(pid) from pg_stat_activity "
+				   "where application_name like 'musterd%'");
+		run_until(w, &seen.calls, before + 100);
+		run_until(w, &reads.calls, 1);
+		while (store_is_away(w->store))
+			uv_run(&w->loop, UV_RUN_ONCE);
+	}
+	assert_int_equal(seen.ok, 500);
+	assert_int_equal(count_items(w), 500);
+	world_close(w);
+}
+
+/* The process id of the newest backend that writes. */
+static pid_t writer_pid(struct world *w)
+{
+	char *command =
+	    mem_printf("psql -X -A -t -c \"select pid from pg_stat_activity where application_name "
+		       "= 'musterd writing' order by backend_start desc limit 1\" '%s'",
+		       w->conninfo);
+	char *line = shell(command);
+	long pid = atol(line);
+	assert_true(pid > 1);
+	mem_free(line);
+	mem_free(command);
+	return (pid_t)pid;
+}
+
+static uint64_t set_n(struct world *w, int64_t n, struct seen *seen)
+{
+	static const struct sql set = { .name = "item_set", .text = "update item set n = $1" };
+	struct write *write = write_new(w->store, 0);
+	write_add(write, &set, PARAMS(P_INT(n)));
+	return write_commit(write, on_rows, seen);
+}
+
+/* A backend that stood still comes to life when its group has long been sent again, and newer ones after
+ * it: it must not bring the old state back. */
+static void test_backend_stopped(void **state)
+{
+	struct world *w = world_open(state, hurry);
+	struct seen seen = { 0 }, read = { 0 };
+	put(w, 0, 1, 1, &seen);
+	run_until(w, &seen.calls, 1);
+	pid_t backend = writer_pid(w);
+	kill(backend, SIGSTOP);
+	set_n(w, 2, &seen);
+	while (!store_is_away(w->store))
+		uv_run(&w->loop, UV_RUN_ONCE);
+	set_n(w, 3, &seen);
+	run_for(w, 1000);
+	assert_int_equal(seen.calls, 1);
+	kill(backend, SIGCONT);
+	run_until(w, &seen.calls, 3);
+	assert_int_equal(seen.ok, 3);
+	store_read(w->store, 0, &sql_get, PARAMS(P_INT(1)), on_rows, &read);
+	run_until(w, &read.calls, 1);
+	assert_int_equal(read.number, 3);
+	world_close(w);
+}
+
+/* Another transaction holds what the group needs. */
+static void test_no_answer(void **state)
+{
+	struct world *w = world_open(state, hurry);
+	struct seen seen = { 0 };
+	put(w, 0, 1, 1, &seen);
+	run_until(w, &seen.calls, 1);
+	PGconn *c = PQconnectdb(w->conninfo);
+	PQclear(PQexec(c, "begin; lock table item"));
+	put(w, 0, 2, 1, &seen);
+	while (!store_is_away(w->store))
+		uv_run(&w->loop, UV_RUN_ONCE);
+	assert_int_equal(seen.calls, 1);
+	PQfinish(c);
+	run_until(w, &seen.calls, 2);
+	assert_int_equal(seen.ok, 2);
+	assert_false(store_is_away(w->store));
+	assert_int_equal(count_items(w), 2);
+	world_close(w);
+}
+
+/* Closing while the database is gone: every callback comes, in the time that was allowed. */
+static void test_close_while_away(void **state)
+{
+	struct world *w = world_open(state, hurry);
+	struct seen seen = { 0 };
+	put(w, 0, 1, 1, &seen);
+	run_until(w, &seen.calls, 1);
+	mem_free(postgres("stop", w->dir));
+	put(w, 0, 2, 1, &seen);
+	while (!store_is_away(w->store))
+		uv_run(&w->loop, UV_RUN_ONCE);
+	put(w, 0, 3, 1, &seen);
+	store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &seen);
+	store_close(w->store, on_store_closed, w);
+	while (!w->is_closed)
+		uv_run(&w->loop, UV_RUN_ONCE);
+	assert_int_equal(seen.away, 3);
+	mem_free(postgres("start", w->dir));
+	world_close(w);
+}
+
+/* The first connection cannot be made: reads fail, writes wait. */
+static void test_starts_while_away(void **state)
+{
+	struct world *w = world_open(state, hurry);
+	struct seen first = { 0 }, reads = { 0 };
+	world_close(w);
+	w->db = must_open(w);
+	server_kill(w);
+	uv_loop_init(&w->loop);
+	uv_prepare_init(&w->loop, &w->turn);
+	uv_timer_init(&w->loop, &w->guard);
+	uv_prepare_start(&w->turn, on_turn);
+	w->is_closed = false;
+	w->store = store_open(w->db, &w->loop);
+	put(w, 0, 1, 1, &first);
+	store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &reads);
+	run_until(w, &reads.calls, 1);
+	assert_int_equal(reads.away, 1);
+	assert_int_equal(first.calls, 0);
+	mem_free(postgres("start", w->dir));
+	run_until(w, &first.calls, 1);
+	assert_int_equal(first.ok, 1);
+	world_close(w);
+}
+
+#define TESTS_OF_BOTH                                                                                      \
+	cmocka_unit_test(test_values), cmocka_unit_test(test_order_and_tickets),                           \
+	    cmocka_unit_test(test_slow_commits_gather), cmocka_unit_test(test_take_back),                  \
+	    cmocka_unit_test(test_bad_write_fails_alone), cmocka_unit_test(test_one_key_fails_together),   \
+	    cmocka_unit_test(test_commit_refused), cmocka_unit_test(test_read_after_ticket),               \
+	    cmocka_unit_test(test_bad_read), cmocka_unit_test(test_many_rows),                             \
+	    cmocka_unit_test(test_bounds), cmocka_unit_test(test_close_with_work),                         \
+	    cmocka_unit_test(test_slow_read), cmocka_unit_test(test_durability),                           \
+	    cmocka_unit_test(test_schema), cmocka_unit_test(test_cannot_open),                             \
+	    cmocka_unit_test(test_two_stores)
+
+int main(void)
+{
+	const struct CMUnitTest sqlite[] = {
+		TESTS_OF_BOTH,
+		cmocka_unit_test(test_file_and_lock),
+		cmocka_unit_test(test_locked_by_others),
+	};
+	const struct CMUnitTest postgresql[] = {
+		TESTS_OF_BOTH,
+		cmocka_unit_test(test_server_killed),
+		cmocka_unit_test(test_connections_ended),
+		cmocka_unit_test(test_backend_stopped),
+		cmocka_unit_test(test_no_answer),
+		cmocka_unit_test(test_close_while_away),
+		cmocka_unit_test(test_starts_while_away),
+	};
+	int failed = cmocka_run_group_tests_name("SQLite", sqlite, setup_sqlite, world_teardown);
+	if (getenv("STORE_ONLY_SQLITE"))
+		return failed;
+	return failed +
+	       cmocka_run_group_tests_name("PostgreSQL", postgresql, setup_postgresql, world_teardown);
+}
