@@ -102,8 +102,9 @@ static enum verdict edit_end(struct edit *e, enum verdict v)
 	return v;
 }
 
-/* The groups of an item (section 2.1.2.6) as stored; NULL: one is empty or too long, or two are the same. */
-static char *read_groups(struct ctx *c, const struct element *item)
+/* The groups of an item (section 2.1.2.6) as stored; NULL, and why: one is empty or too long, or two are the
+ * same. */
+static char *read_groups(struct ctx *c, const struct element *item, enum stanza_condition *why)
 {
 	unsigned n = 0;
 	struct element *e;
@@ -116,9 +117,11 @@ static char *read_groups(struct ctx *c, const struct element *item)
 	for (e = element_child(item, "group", ROSTER_NS); e; e = element_next(e, "group", ROSTER_NS)) {
 		const char *group = element_get_text(e, &c->scratch);
 
+		*why = BAD_REQUEST;
 		for (unsigned i = 0; i < n; i++)
 			if (strcmp(groups[i], group) == 0)
 				return NULL;
+		*why = NOT_ACCEPTABLE;
 		if (!*group || strlen(group) > 1023)
 			return NULL;
 		groups[n++] = arena_strdup(&c->scratch, group);
@@ -132,6 +135,7 @@ static enum verdict read_edit(struct ctx *c, struct edit *e)
 	const struct element *query = element_first(c->stanza->root);
 	const struct element *item = element_child(query, "item", ROSTER_NS);
 	const char *jid = item ? element_get(item, "jid") : NULL, *subscription;
+	enum stanza_condition why = BAD_REQUEST;
 
 	if (!is_from_owner(c))
 		return refuse(c, FORBIDDEN, NULL);
@@ -145,9 +149,9 @@ static enum verdict read_edit(struct ctx *c, struct edit *e)
 		return refuse(c, NOT_ACCEPTABLE, "The name is too long.");
 	subscription = element_get(item, "subscription");
 	e->is_remove = subscription && strcmp(subscription, "remove") == 0;
-	e->groups = read_groups(c, item);
+	e->groups = read_groups(c, item, &why);
 	if (!e->groups)
-		return refuse(c, NOT_ACCEPTABLE, "Group names are neither empty, nor too long, nor twice the same.");
+		return refuse(c, why, "Group names are neither empty, nor too long, nor twice the same.");
 	return PASS;
 }
 

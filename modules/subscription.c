@@ -52,7 +52,7 @@ static void plan_out(struct plan *p, enum stanza_type type)
 			p->after = (p->after & ~(unsigned)PENDING_IN) | FROM;
 		else if (!(p->before & FROM))
 			p->approved = true;
-		p->enters = p->passes_on;
+		p->enters = p->passes_on || p->approved;
 		break;
 	default: /* PRESENCE_UNSUBSCRIBED, A.2.4 */
 		p->passes_on = p->before & (PENDING_IN | FROM);
@@ -233,14 +233,15 @@ static enum verdict on_out(struct ctx *c)
 
 /* ---- in: what contacts ask for and answer (section 3.1.3 and its like) */
 
-/* To every session that can show it. */
-static void deliver_to_available(struct ctx *c, const struct jid *from, struct stanza *st)
+/* A request goes to the sessions that are available (section 3.1.3), an answer to those that have asked for the
+ * roster (sections 3.1.6, 3.2.3, 3.3.3). */
+static void deliver_to_sessions(struct ctx *c, const struct jid *from)
 {
 	struct session *s;
 
 	SESSION_EACH (s, c->home)
-		if (s->presence)
-			deliver(c, s, from, home_jid(c->home), stanza_ref(st), 0, 1);
+		if (c->stanza->type == PRESENCE_SUBSCRIBE ? s->presence != NULL : s->wants_roster)
+			deliver(c, s, from, home_jid(c->home), stanza_ref(c->stanza), 0, 1);
 }
 
 static enum verdict on_in_stored(struct ctx *c, const struct rows *r)
@@ -251,7 +252,7 @@ static enum verdict on_in_stored(struct ctx *c, const struct rows *r)
 		return plan_end(p, DONE);
 	plan_apply(c, p);
 	if (p->passes_on)
-		deliver_to_available(c, p->contact, c->stanza);
+		deliver_to_sessions(c, p->contact);
 	tell_presence(c, p);
 	return plan_end(p, DONE);
 }

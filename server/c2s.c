@@ -41,6 +41,7 @@ struct c2s {
 	unsigned offered; /* mechanisms */
 	struct sasl *sasl;
 	struct jid *domain; /* of the stream */
+	struct jid *claimed; /* the header's from: only answered to */
 	struct jid *user;   /* bare, once authenticated */
 	struct jid *full;   /* once bound */
 	struct jid *last_to; /* of the last stanza: most go to the same address again */
@@ -92,9 +93,11 @@ static void c2s_open(struct stream *s)
 		buffer_addf(&b, "%02x", id[i]);
 	if (domain)
 		buffer_addf(&b, "' from='%s", domain->text);
-	if (c->user) {
+	if (c->user || c->claimed) { /* RFC 6120 section 4.7.2 */
+		const struct jid *to = c->user ? c->user : c->claimed;
+
 		buffer_adds(&b, "' to='");
-		xml_escape(&b, c->user->text, c->user->len);
+		xml_escape(&b, to->text, to->len);
 	}
 	buffer_adds(&b, "'>");
 	stream_write_text(s, b.data, b.len);
@@ -174,6 +177,8 @@ static void c2s_header(struct stream *s, const struct xml_header *h)
 	}
 	jid_unref(c->domain);
 	c->domain = domain;
+	jid_unref(c->claimed);
+	c->claimed = h->from ? jid_parse(h->from, strlen(h->from)) : NULL;
 	if (!version_is_known(h->version)) {
 		stream_close(s, STREAM_UNSUPPORTED_VERSION, "XMPP 1.0 is spoken here.");
 		return;
@@ -486,6 +491,16 @@ static void on_bind(struct c2s *c, struct stanza *st)
 
 static void on_stanza(struct c2s *c, struct stanza *st);
 
+static void c2s_drop_early(struct c2s *c)
+{
+	struct envelope *early;
+
+	while ((early = c->early)) {
+		c->early = early->next;
+		envelope_free(c->stream.reactor, early);
+	}
+}
+
 static void on_bound(struct c2s *c, const struct envelope *e)
 {
 	struct stanza *result = stanza_new(STANZA_IQ, IQ_RESULT, c->bind_id);
@@ -505,6 +520,20 @@ static void on_bound(struct c2s *c, const struct envelope *e)
 			on_stanza(c, early->stanza);
 		envelope_free(c->stream.reactor, early);
 	}
+}
+
+/* RFC 6120 section 7.6.2.1. What the client had sent meanwhile was for a session that is not. */
+static void on_unbound(struct c2s *c)
+{
+	struct stanza *bind = stanza_seal(stanza_new(STANZA_IQ, IQ_SET, c->bind_id));
+
+	stream_write(&c->stream, stanza_error(bind, RESOURCE_CONSTRAINT, "Too many sessions of this account."), NULL,
+		     NULL);
+	stanza_unref(bind);
+	mem_free(c->bind_id);
+	c->bind_id = NULL;
+	c2s_drop_early(c);
+	c2s_enter(c, C2S_AUTHENTICATED);
 }
 
 /* Some clients do not wait for the answer to bind. Bounded by the size of one read, because reading stops. */
@@ -674,6 +703,9 @@ static void c2s_take(struct stream *s, struct envelope *e)
 	if (e->kind == ENV_BOUND && c->state == C2S_BINDING) {
 		on_bound(c, e);
 		stream_resume(s);
+	} else if (e->kind == ENV_UNBOUND && c->state == C2S_BINDING) {
+		on_unbound(c);
+		stream_resume(s);
 	} else if (e->kind == ENV_CREDIT) {
 		c->untaken -= e->count;
 		if (c->untaken <= UNTAKEN_STOP && c->state == C2S_BOUND)
@@ -698,14 +730,11 @@ static void c2s_detach(struct stream *s)
 static void c2s_free(struct stream *s)
 {
 	struct c2s *c = c2s_of(s);
-	struct envelope *early;
 
-	while ((early = c->early)) {
-		c->early = early->next;
-		envelope_free(s->reactor, early);
-	}
+	c2s_drop_early(c);
 	sasl_free(c->sasl);
 	jid_unref(c->domain);
+	jid_unref(c->claimed);
 	jid_unref(c->user);
 	jid_unref(c->full);
 	jid_unref(c->last_to);

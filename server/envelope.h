@@ -20,7 +20,8 @@ enum envelope_kind {
 	/* to the stream `stream` */
 	ENV_WRITE,    /* write the stanza */
 	ENV_BOUND,    /* the session is there: `to` is its full address, `session` its id */
-	ENV_SETTLE,
+	ENV_UNBOUND,  /* the account has all the sessions it may have */
+	ENV_SETTLE,   /* answer with ENV_SETTLED when all that was queued before is written */
 	ENV_CREDIT,   /* the home has taken `count` of the stream's stanzas */
 	ENV_CLOSE,    /* close with stream error `condition` */
 	/* to the reactor itself */

@@ -137,6 +137,10 @@ void passes_free(struct reactor *r);
 void session_bind(struct home *h, struct envelope *e); /* ENV_BIND; takes it over */
 void session_end(struct home *h, struct session *s);   /* runs EVENT_SESSION_GONE and frees it */
 struct session *session_by_id(struct home *h, uint64_t id);
+/* An IQ request was delivered to the session, or answered by it. Whoever asked a session that ends without an
+ * answer gets service-unavailable. */
+void session_asked(struct session *s, const struct jid *from, const char *id);
+void session_answered(struct session *s, const struct jid *to, const char *id);
 /* Tells a stream to close with a stream error. */
 void session_close_stream(struct session *s, unsigned condition, const char *text);
 

@@ -160,6 +160,7 @@ struct session {
 	bool is_unsettled;        /* asked by session_settle and not answered */
 	struct directed *directed; /* private to presence */
 	/* the rest is the core's */
+	struct unanswered *unanswered; /* IQ requests it has got and not answered */
 	uint32_t stream_reactor;
 	uint64_t stream_id;       /* 0: no stream attached */
 	int64_t since;            /* when it was bound: Unix time in microseconds */
@@ -199,6 +200,9 @@ enum verdict reply(struct ctx *c, struct stanza *result);
 /* The error answer to the stanza in hand, RFC 6120 section 8.3, unless that is an error or a result
  * itself or a presence without subscription meaning; `text` may be NULL. Returns DONE. */
 enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *text);
+
+/* Puts another stanza (sealed; takes the reference) in the place of the one in hand. Only in CHANGE. */
+void ctx_replace(struct ctx *c, struct stanza *st);
 
 /* ---- waiting. Return what these return. The continuation runs exactly once, later, also on failure. */
 

@@ -116,10 +116,12 @@ static enum verdict pass_answer(struct pass *p)
 {
 	struct ctx *c = &p->ctx;
 	struct home *h = c->home;
-	const struct element *payload = element_first(c->stanza->root);
+	const struct element *payload = element_first(c->stanza->root), *second = payload ? payload->next : NULL;
 	const struct hook_entry *e = NULL;
 
-	if (!payload || c->stanza->type == TYPE_UNKNOWN) /* RFC 6120 section 8.2.3 */
+	while (second && !second->name)
+		second = second->next;
+	if (!payload || second || c->stanza->type == TYPE_UNKNOWN) /* RFC 6120 section 8.2.3 */
 		return refuse(c, BAD_REQUEST, NULL);
 	if (h->state == HOME_AWAKE && !jid_has_resource(c->to))
 		e = hooks_find_iq(h->reactor->hooks, c->stanza->type, payload->ns, payload->name, h->kind);
@@ -135,6 +137,8 @@ static enum verdict pass_iq_to_session(struct ctx *c)
 	struct session *s = session_find(c->home, jid_resource(c->to));
 
 	if (s) {
+		if (stanza_is_request(c->stanza))
+			session_asked(s, c->from, c->stanza->id);
 		deliver(c, s, c->from, c->to, stanza_ref(c->stanza), 0, 1);
 		return DONE;
 	}
@@ -299,6 +303,15 @@ void pass_run_loaded(struct home *h, const struct hook_entry *entry, const struc
 }
 
 /* ---- waiting */
+
+void ctx_replace(struct ctx *c, struct stanza *st)
+{
+	struct pass *p = pass_of(c);
+
+	ASSERT(st->sealed);
+	stanza_unref(p->envelope->stanza);
+	p->envelope->stanza = c->stanza = st;
+}
 
 void *ctx_new(struct ctx *c, size_t size)
 {
@@ -465,6 +478,8 @@ static enum verdict pass_route(struct pass *p)
 	struct envelope *e = p->envelope;
 	enum home_kind kind;
 
+	if (c->session && (c->stanza->type == IQ_RESULT || c->stanza->type == IQ_ERROR))
+		session_answered(c->session, c->to, c->stanza->id);
 	router_home_of(c->home->reactor, c->to, &kind);
 	if (kind == HOME_REMOTE)
 		return refuse(c, REMOTE_SERVER_NOT_FOUND, NULL); /* RFC 6120 section 8.3.3.16 */

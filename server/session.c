@@ -5,6 +5,7 @@
 #include "base64.h"
 #include "home.h"
 #include "log.h"
+#include "router.h"
 #include "stream.h"
 
 struct session *session_find(struct home *h, const char *resource)
@@ -50,12 +51,76 @@ void session_close_stream(struct session *s, unsigned condition, const char *tex
 	tell_close(s->home->reactor, s->stream_reactor, s->stream_id, condition, text);
 }
 
+/* ---- IQ requests that wait for the client's answer */
+
+#define UNANSWERED_MAX 100 /* of one session; the oldest is forgotten, and its sender has his own timeout */
+
+struct unanswered {
+	struct unanswered *next; /* newer ones */
+	struct jid *from;
+	char id[];
+};
+
+static void unanswered_drop(struct unanswered **at)
+{
+	struct unanswered *u = *at;
+
+	*at = u->next;
+	jid_unref(u->from);
+	mem_free(u);
+}
+
+void session_asked(struct session *s, const struct jid *from, const char *id)
+{
+	struct unanswered **at = &s->unanswered, *u = mem_alloc(sizeof *u + strlen(id) + 1);
+	unsigned n = 0;
+
+	u->next = NULL;
+	u->from = jid_ref(from);
+	memcpy(u->id, id, strlen(id) + 1);
+	for (; *at; at = &(*at)->next)
+		n++;
+	*at = u;
+	if (n >= UNANSWERED_MAX)
+		unanswered_drop(&s->unanswered);
+}
+
+void session_answered(struct session *s, const struct jid *to, const char *id)
+{
+	struct unanswered **at = &s->unanswered;
+
+	while (*at && !(strcmp((*at)->id, id) == 0 && jid_is((*at)->from, to)))
+		at = &(*at)->next;
+	if (*at)
+		unanswered_drop(at);
+}
+
+static void session_answer_all(struct home *h, struct session *s)
+{
+	while (s->unanswered) {
+		struct stanza *asked = stanza_new(STANZA_IQ, IQ_GET, s->unanswered->id);
+		struct envelope *e = envelope_new(h->reactor, ENV_STANZA);
+
+		e->dir = IN;
+		e->from = jid_ref(s->full);
+		e->to = jid_ref(s->unanswered->from);
+		e->stanza = stanza_error(stanza_seal(asked), SERVICE_UNAVAILABLE, NULL);
+		stanza_unref(asked);
+		if (!router_post(h->reactor, e))
+			envelope_free(h->reactor, e);
+		unanswered_drop(&s->unanswered);
+	}
+}
+
+/* ---- the end */
+
 void session_end(struct home *h, struct session *s)
 {
 	struct reactor *r = h->reactor;
 
 	s->is_ending = true;
 	pass_event(h, EVENT_SESSION_GONE, s);
+	session_answer_all(h, s);
 	log_debug("session", s->full->text, "ended");
 	list_remove(&s->node);
 	h->session_count--;
@@ -106,8 +171,7 @@ void session_bind(struct home *h, struct envelope *e)
 		session_end(h, old);
 	}
 	if (h->session_count >= (unsigned)r->conf->limits.sessions_per_account) {
-		tell_close(r, e->stream_reactor, e->stream, STREAM_POLICY_VIOLATION,
-			   "Too many sessions of this account.");
+		reactor_post(r, e->stream_reactor, to_stream(r, ENV_UNBOUND, e->stream_reactor, e->stream));
 		jid_unref(s->full);
 		mem_free(s);
 		envelope_free(r, e);

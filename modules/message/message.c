@@ -93,6 +93,7 @@ static enum verdict on_in(struct ctx *c)
 
 static const struct hook hooks[] = {
 	ON_LOAD(HOME_USER, &offline_sql_load, offline_loaded),
+	AT_STAGE(IN, CHANGE, ON_MESSAGE, HOME_USER, message_strip),
 	AT_STAGE(IN, ACT, ON_MESSAGE, HOME_USER, on_in),
 	ON_EVENT(EVENT_SESSION_AVAILABLE, HOME_USER, offline_on_available),
 	ON_EVENT(EVENT_SESSION_GONE, HOME_USER, offline_on_gone),

@@ -30,6 +30,9 @@ void offline_note(struct ctx *c, unsigned copies);
 /* A copy has come back: true when it was the last of them, so that nobody has the message. */
 bool offline_all_returned(struct ctx *c);
 
+/* CHANGE, IN: takes forged elements out. */
+handler message_strip;
+
 void offline_free(void *data);
 rows_handler offline_loaded;
 handler offline_on_available, offline_on_settled, offline_on_gone, offline_on_sleep;
