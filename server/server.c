@@ -17,6 +17,7 @@
 #include "home.h"
 #include "listener.h"
 #include "log.h"
+#include "stream.h"
 
 #define SIGNAL_TERM 0
 #define SIGNAL_INT 1
@@ -188,6 +189,12 @@ static void stop_step(struct reactor *r, void *arg)
 	reactor_stop(r);
 }
 
+static void cut_step(struct reactor *r, void *arg)
+{
+	(void)arg;
+	streams_cut(r);
+}
+
 static void stop_done(struct server *srv, void *arg)
 {
 	(void)srv;
@@ -202,8 +209,9 @@ static void on_control_closed(void *arg)
 void server_stop(struct server *srv)
 {
 	if (srv->is_stopping) {
-		log_warn("server", NULL, "told to stop twice: ending at once");
-		_exit(1);
+		log_info("server", NULL, "told to stop again: not waiting for clients any more");
+		server_each(srv, cut_step, stop_done, NULL);
+		return;
 	}
 	log_info("server", NULL, "stopping");
 	srv->is_stopping = true;

@@ -35,7 +35,7 @@ struct server {
 int server_run(const char *path);
 
 /* Ends gracefully: listeners closed, every stream told system-shutdown, everything written committed. Called
- * on reactor 0; a second call ends without waiting. */
+ * on reactor 0; a second call does not wait for clients. */
 void server_stop(struct server *srv);
 
 /* Reads the configuration file and the certificates again and gives them to every reactor. Called on reactor

@@ -454,6 +454,9 @@ class Player:
             if status != 0:
                 raise Failure("musterd ended with status %d after SIGTERM" % status)
         if verb == "is killed":
+            for c in self.clients.values():
+                self.check_empty(c)
+                c.drop()
             await asyncio.to_thread(self.server.kill)
         if verb in ("starts", "restarts"):
             await asyncio.to_thread(self.server.start)
