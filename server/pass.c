@@ -348,8 +348,8 @@ static void on_rows(void *arg, const struct rows *rows)
 	p->then = NULL;
 	if (p->session)
 		p->ctx.session = session_by_id(h, p->session);
-	v = then(&p->ctx, rows);
 	pass_send_kept(p, rows_status(rows) == STORE_OK);
+	v = then(&p->ctx, rows);
 	if (v == HELD)
 		return;
 	if (was_held)

@@ -103,8 +103,14 @@ class World:
                 return
 
     async def kill_under_load(self):
-        """One round: some log in, all of these speak, the server dies at a random delivery."""
+        """One round: some log in, all of these speak, the server dies at a random delivery.
+
+        The others have logged in before, so that their homes are awake: one that is still loading may refuse
+        what its mailbox cannot hold, and the sender is told so."""
         online = self.random.sample(self.names, self.random.choice((PEOPLE, PEOPLE, PEOPLE - 2)))
+        for n in set(self.names) - set(online):
+            await self.log_in(n)
+            await self.clients.pop(n).close()
         self.until_kill = self.random.choice((self.random.randint(1, 50), self.random.randint(50, 8000)))
         self.is_dead.clear()
         for n in online:

@@ -466,7 +466,9 @@ class Player:
         self.server.process.terminate()
 
     async def step_has_ended(self, step):
-        await self.step_server(step, "stops")
+        status = await asyncio.to_thread(self.server.process.wait, server.START_TIME)
+        if status != 0:
+            raise Failure("musterd ended with status %d after SIGTERM" % status)
 
 
 def rule(pattern, method):

@@ -133,16 +133,28 @@ class Musterd:
 
     def start(self):
         """Returns when it listens."""
+        self.starts = self.count_starts()
         with open(os.path.join(self.dir, "out"), "a") as out:
             self.process = subprocess.Popen([self.programs.musterd, "--config", self.conf],
                                             stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.dir)
         give_up = time.monotonic() + START_TIME
-        while not (ports.is_open(self.port) and ports.is_open(self.tls_port)):
+        while not (ports.is_open(self.port) and ports.is_open(self.tls_port) and self.is_ready()):
             if self.process.poll() is not None:
                 raise Broken("musterd ended at start with status %d:\n%s" % (self.process.returncode, self.tail()))
             if time.monotonic() > give_up:
                 raise Broken("musterd does not listen after %d s:\n%s" % (START_TIME, self.tail()))
             time.sleep(0.02)
+
+    def is_ready(self):
+        """The last thing that musterd says at its start: the control socket is there."""
+        return self.count_starts() > self.starts
+
+    def count_starts(self):
+        try:
+            with open(os.path.join(self.dir, "server.log"), encoding="utf-8", errors="replace") as log:
+                return log.read().count(" is ready: ")
+        except FileNotFoundError:
+            return 0
 
     def is_running(self):
         return self.process is not None and self.process.poll() is None

@@ -332,7 +332,11 @@ class Client:
         if self.tls == "direct":
             port, security = self.tls_port, {"ssl": self.context(True), "server_hostname": self.host}
         connecting = asyncio.get_running_loop().create_connection(lambda: wire, "127.0.0.1", port, **security)
-        self.transport, _ = await asyncio.wait_for(connecting, TIMEOUT)
+        try:
+            self.transport, _ = await asyncio.wait_for(connecting, TIMEOUT)
+        except (OSError, asyncio.TimeoutError) as e:
+            self.is_over = True
+            raise Failure("no connection to port %d: %s" % (port, e or "time is over")) from e
 
     def new_parser(self):
         self.header = None
