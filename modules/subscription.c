@@ -250,9 +250,9 @@ static enum verdict on_in_stored(struct ctx *c, const struct rows *r)
 
 	if (rows_status(r) != STORE_OK)
 		return plan_end(p, DONE);
-	plan_apply(c, p);
-	if (p->passes_on)
+	if (p->passes_on) /* before the push: section 3.1.6 */
 		deliver_to_sessions(c, p->contact);
+	plan_apply(c, p);
 	tell_presence(c, p);
 	return plan_end(p, DONE);
 }
