@@ -108,6 +108,10 @@ static void home_free(struct home *h)
 
 	while ((e = mailbox_take(h)))
 		envelope_free(r, e);
+	while ((e = h->credits)) {
+		h->credits = e->next;
+		envelope_free(r, e);
+	}
 	LIST_EACH (o, &h->outbox, struct outgoing, node) {
 		if (o->envelope)
 			envelope_free(r, o->envelope);
@@ -338,7 +342,8 @@ static void mailbox_fold(struct home *h, const struct envelope *latest)
 /* Results and errors are never refused; requests and messages beyond the bound are. */
 static bool mailbox_is_full_for(const struct home *h, const struct envelope *e)
 {
-	if (h->mailbox.count < (unsigned)h->reactor->conf->limits.mailbox || e->kind != ENV_STANZA)
+	if (h->mailbox.count < (unsigned)h->reactor->conf->limits.mailbox || e->kind != ENV_STANZA ||
+	    e->is_replayed)
 		return false;
 	return e->dir == IN && (e->stanza->kind == STANZA_PRESENCE || stanza_is_request(e->stanza) ||
 				(e->stanza->kind == STANZA_MESSAGE && e->stanza->type != MESSAGE_ERROR));
@@ -359,7 +364,7 @@ static void mailbox_add(struct home *h, struct envelope *e)
 
 static bool home_is_held(const struct home *h)
 {
-	return h->holder || h->state == HOME_WAKING || h->uncommitted >= HOME_UNCOMMITTED;
+	return h->holder || h->state == HOME_WAKING;
 }
 
 void home_hold(struct home *h, struct pass *by)
@@ -408,15 +413,33 @@ static bool home_can_sleep(const struct home *h)
 	       store_is_committed(h->reactor->store, h->last_write);
 }
 
+/* Tells the stream that its stanzas have been taken; not while too much of what they asked to be recorded waits
+ * for its commit: then the stream stops reading, and the flood slows down at its source. */
 static void home_credit(struct home *h, struct envelope *e)
 {
 	struct envelope *credit = envelope_new(h->reactor, ENV_CREDIT);
 
 	credit->stream = e->stream;
+	credit->stream_reactor = e->stream_reactor;
 	credit->count = e->count;
 	e->wants_credit = false; /* the envelope may travel on */
 	e->count = 0;
-	reactor_post(h->reactor, e->stream_reactor, credit);
+	if (h->uncommitted < HOME_UNCOMMITTED) {
+		reactor_post(h->reactor, credit->stream_reactor, credit);
+		return;
+	}
+	credit->next = h->credits;
+	h->credits = credit;
+}
+
+void home_credit_owed(struct home *h)
+{
+	struct envelope *credit;
+
+	while (h->uncommitted < HOME_UNCOMMITTED && (credit = h->credits)) {
+		h->credits = credit->next;
+		reactor_post(h->reactor, credit->stream_reactor, credit);
+	}
 }
 
 static void home_end_session(struct home *h, struct envelope *e)

@@ -47,7 +47,8 @@ struct home {
 	struct list outbox;       /* of struct outgoing */
 	struct list waiting_node; /* in reactor->waiting_homes while the outbox is not empty */
 	uint64_t last_write;      /* ticket of its newest write: its reads start behind it */
-	unsigned uncommitted;     /* records it has written that are not committed yet */
+	unsigned uncommitted;     /* records of its own stanzas (OUT) that are not committed yet */
+	struct envelope *credits; /* owed to its streams until there are fewer of those */
 	unsigned passes;          /* passes that exist: it cannot be freed */
 
 	struct list sleeper_node; /* in reactor->sleepers while it has no session */
@@ -63,8 +64,11 @@ struct outgoing {
 	unsigned target;
 };
 
-/* More uncommitted records than this and the mailbox waits: the flood slows down at its source. */
-#define HOME_UNCOMMITTED 2048
+/* More uncommitted records of its own than this and its streams get no credit: they stop reading. */
+#define HOME_UNCOMMITTED 1024
+
+/* Gives its streams the credit that is owed, as far as the bound lets it. */
+void home_credit_owed(struct home *h);
 
 void homes_init(struct reactor *r);
 void homes_free(struct reactor *r); /* at the end: nothing is written any more */
@@ -151,7 +155,7 @@ struct write;
 void transit_insert(struct write *w, const struct envelope *e);
 void transit_delete(struct write *w, int64_t id);
 
-/* Routes again what was on its way when the server ended. `done` runs when all of it has been posted; `ok`
+/* Routes again what was on its way when the server ended. `done` runs when all of it has arrived (or cannot); `ok`
  * is false when the database did not answer. */
 void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok));
 

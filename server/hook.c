@@ -4,18 +4,26 @@
 #include <dlfcn.h>
 #include <string.h>
 
-#include "log.h"
+#include "conf.h"
 
-static void problem(struct buffer *errors, const char *format, ...) PRINTF(2, 3);
-static void problem(struct buffer *errors, const char *format, ...)
+/* The module being loaded: where the file names it, and where what is wrong with it goes. */
+struct load {
+	struct hooks *hooks;
+	const struct module_conf *conf;
+	struct buffer *errors;
+	unsigned index;
+};
+
+static void problem(struct load *l, const char *format, ...) PRINTF(2, 3);
+static void problem(struct load *l, const char *format, ...)
 {
-	char line[512];
+	char line[1024];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(line, sizeof line, format, args);
 	va_end(args);
-	buffer_addf(errors, "%s\n", line);
+	buffer_addf(l->errors, "%s: module '%s' %s\n", l->conf->place, l->conf->name, line);
 }
 
 static void list_insert(struct hook_list *l, const struct hook *hook, unsigned module)
@@ -53,77 +61,108 @@ const struct hook_entry *hooks_find_iq(const struct hooks *h, enum stanza_type t
 	return NULL;
 }
 
-static void iq_insert(struct hooks *h, const struct hook *hook, unsigned module, struct buffer *errors)
+static void iq_insert(struct load *l, const struct hook *hook)
 {
+	struct hooks *h = l->hooks;
 	struct iq_hook *iq;
 
 	for (unsigned kind = 0; kind < HOME_KINDS; kind++) {
 		const struct hook_entry *other =
-			(hook->homes >> kind) & 1 ? hooks_find_iq(h, hook->type, hook->ns, hook->name, 1u << kind)
-						  : NULL;
+		    (hook->homes >> kind) & 1
+			? hooks_find_iq(h, hook->type, hook->ns, hook->name, 1u << kind)
+			: NULL;
 		if (other) {
-			problem(errors, "modules '%s' and '%s' both answer {%s}%s: load one of them",
-				h->modules[other->module]->name, h->modules[module]->name, hook->ns, hook->name);
+			problem(l, "answers {%s}%s, as module '%s' does: load one of them", hook->ns,
+				hook->name, h->modules[other->module]->name);
 			return;
 		}
 	}
 	iq = mem_zalloc(sizeof *iq);
-	iq->entry = (struct hook_entry){ .hook = hook, .module = (uint16_t)module };
+	iq->entry = (struct hook_entry){ .hook = hook, .module = (uint16_t)l->index };
 	hash_add(&h->iqs, &iq->node, iq_hash(hook->type, hook->ns, hook->name));
 }
 
-static void hook_insert(struct hooks *h, const struct hook *hook, unsigned module, struct buffer *errors)
+static bool hook_is_whole(const struct hook *hook)
 {
+	if (hook->event > EVENT_COUNT || hook->homes == 0 || hook->homes >> HOME_KINDS)
+		return false;
+	switch ((enum event)hook->event) {
+	case EVENT_STANZA:
+		return hook->run && hook->dir <= IN && hook->stage <= ACT && hook->kinds &&
+		       !(hook->kinds >> STANZA_KINDS);
+	case EVENT_IQ:
+		return hook->run && hook->ns && hook->name &&
+		       (hook->type == IQ_GET || hook->type == IQ_SET);
+	case EVENT_LOAD:
+		return hook->load && hook->loaded;
+	default:
+		return hook->run != NULL;
+	}
+}
+
+static void hook_insert(struct load *l, const struct hook *hook)
+{
+	struct hooks *h = l->hooks;
+
 	if (hook->event == EVENT_IQ) {
-		iq_insert(h, hook, module, errors);
+		iq_insert(l, hook);
 		return;
 	}
 	for (unsigned home = 0; home < HOME_KINDS; home++) {
 		if (!((hook->homes >> home) & 1))
 			continue;
 		if (hook->event != EVENT_STANZA) {
-			list_insert(&h->events[home][hook->event], hook, module);
+			list_insert(&h->events[home][hook->event], hook, l->index);
 			continue;
 		}
 		for (unsigned kind = 0; kind < STANZA_KINDS; kind++)
 			if ((hook->kinds >> kind) & 1)
-				list_insert(&h->stages[home][hook->dir][kind], hook, module);
+				list_insert(&h->stages[home][hook->dir][kind], hook, l->index);
 	}
 }
 
-static void module_insert(struct hooks *h, const struct module *m, void *handle, struct buffer *errors)
+static void module_insert(struct load *l, const struct module *m, void *handle)
 {
-	unsigned index = h->module_count++;
+	struct hooks *h = l->hooks;
 
-	h->modules[index] = m;
-	h->handles[index] = handle;
-	h->features[index] = m->features;
-	for (const struct hook *hook = m->hooks; hook && hook->event != EVENT_COUNT; hook++)
-		hook_insert(h, hook, index, errors);
+	l->index = h->module_count++;
+	h->modules[l->index] = m;
+	h->handles[l->index] = handle;
+	h->features[l->index] = m->features;
+	for (const struct hook *hook = m->hooks; hook && hook->event != EVENT_COUNT; hook++) {
+		if (hook_is_whole(hook))
+			hook_insert(l, hook);
+		else
+			problem(l, "is not whole: entry %u of its hooks lacks something",
+				(unsigned)(hook - m->hooks));
+	}
 	for (const char *const *f = m->stream_features; f && *f; f++)
 		buffer_adds(&h->stream_features, *f);
 }
 
-static void module_load(struct hooks *h, const char *dir, const char *name, struct buffer *errors)
+static void module_load(struct load *l, const char *dir)
 {
+	const char *name = l->conf->name;
 	char *path = mem_printf("%s/%s.so", dir, name), *symbol = mem_printf("mod_%s", name);
 	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	const struct module *m = handle ? dlsym(handle, symbol) : NULL;
 
 	if (!handle)
-		problem(errors, "module '%s' cannot be loaded: %s", name, dlerror());
+		problem(l, "cannot be loaded: %s", dlerror());
 	else if (!m)
-		problem(errors, "%s has no symbol '%s': it is not a module of this name", path, symbol);
+		problem(l, "is not in %s: that has no symbol '%s'", path, symbol);
 	else if (m->api != MUSTER_API)
-		problem(errors, "%s was built for module interface %u, this server has %u: build it again", path, m->api,
-			MUSTER_API);
+		problem(l, "in %s was built for module interface %u, this server has %u: build it again",
+			path, m->api, MUSTER_API);
+	else if (!m->name || strcmp(m->name, name) != 0)
+		problem(l, "in %s calls itself '%s'", path, m->name ? m->name : "");
 	else
-		module_insert(h, m, handle, errors);
+		module_insert(l, m, handle);
 	mem_free(path);
 	mem_free(symbol);
 }
 
-struct hooks *hooks_load(const char *dir, const char *const *names, unsigned count, char **errors)
+struct hooks *hooks_load(const char *dir, const struct module_conf *modules, unsigned count, char **errors)
 {
 	struct hooks *h = mem_zalloc(sizeof *h);
 	struct buffer problems = { 0 };
@@ -131,8 +170,11 @@ struct hooks *hooks_load(const char *dir, const char *const *names, unsigned cou
 	h->modules = mem_zalloc((count + 1) * sizeof *h->modules);
 	h->handles = mem_zalloc((count + 1) * sizeof *h->handles);
 	h->features = mem_zalloc((count + 1) * sizeof *h->features);
-	for (unsigned i = 0; i < count; i++)
-		module_load(h, dir, names[i], &problems);
+	for (unsigned i = 0; i < count; i++) {
+		struct load l = { .hooks = h, .conf = &modules[i], .errors = &problems };
+
+		module_load(&l, dir);
+	}
 	*errors = problems.data;
 	if (problems.len == 0)
 		return h;

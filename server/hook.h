@@ -5,8 +5,8 @@
 
 #include "module.h"
 
-#define HOME_KINDS 5     /* bits of enum home_kind */
-#define STANZA_KINDS 3   /* message, presence, iq */
+#define HOME_KINDS 5   /* bits of enum home_kind */
+#define STANZA_KINDS 3 /* message, presence, iq */
 
 struct hook_entry {
 	const struct hook *hook;
@@ -30,14 +30,18 @@ struct hooks {
 	const struct module **modules;
 	void **handles; /* dlopen's */
 	unsigned module_count;
-	const char *const **features;        /* the modules' lists, for disco */
-	struct buffer stream_features;       /* all of them, as written after login */
+	const char *const **features;  /* the modules' lists, for disco */
+	struct buffer stream_features; /* all of them, as written after login */
 };
 
-/* Loads NAME.so of each name in `dir` and sorts their hooks. NULL on failure, with all problems (a module
- * that is missing, not one of ours, made for another version, or a conflict of two for the same IQ) in
- * *errors, a line each (the caller frees it). */
-struct hooks *hooks_load(const char *dir, const char *const *names, unsigned count, char **errors);
+struct module_conf;
+
+/* Loads NAME.so of each entry from `dir` and sorts their hooks. NULL on failure, with all problems (a
+ * module that is missing, not one of ours, made for another version, not whole, or a conflict of two for
+ * the same IQ) in *errors, a line each that begins with the entry's place in the file (the caller frees
+ * it). */
+struct hooks *hooks_load(const char *dir, const struct module_conf *modules, unsigned count,
+			 char **errors) MUST_CHECK;
 void hooks_free(struct hooks *h); /* the objects stay loaded: design, section 5 */
 
 /* Whoever handles this request at that kind of home, or NULL. */

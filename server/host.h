@@ -13,8 +13,8 @@
 
 struct host {
 	int64_t id;
-	struct jid *jid;  /* the domain */
-	bool records;     /* policy: messages are put on record before they are delivered */
+	struct jid *jid; /* the domain */
+	bool records;	 /* policy: messages are put on record before they are delivered */
 };
 
 struct hosts {
@@ -24,8 +24,8 @@ struct hosts {
 	struct tls_certs *certs; /* of all of them */
 };
 
-/* The rows of hosts_sql as a snapshot, with the certificates from that directory. What is wrong with those is in
- * *problems, a line each (NULL: nothing; the caller frees it). */
+/* The rows of hosts_sql as a snapshot, with the certificates from that directory. What is wrong with those
+ * is in *problems, a line each (NULL: nothing; the caller frees it). */
 struct hosts *hosts_new(const struct rows *rows, const char *certificates, char **problems);
 extern const struct sql hosts_sql;
 

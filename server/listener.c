@@ -8,6 +8,7 @@
 
 #include "c2s.h"
 #include "log.h"
+#include "server.h"
 #include "stream.h"
 
 #define BACKLOG 1024
@@ -45,7 +46,8 @@ void listener_forget(struct reactor *r, const unsigned char bytes[16])
 {
 	struct address *a = address_find(r, bytes);
 
-	if (!a || --a->count > 0)
+	ASSERT(a && a->count > 0);
+	if (--a->count > 0)
 		return;
 	hash_remove(&r->addresses, &a->node);
 	mem_free(a);
@@ -73,6 +75,12 @@ static void address_read(struct stream *s)
 		inet_ntop(AF_INET6, s->address, s->peer, sizeof s->peer);
 }
 
+/* This reactor's part of a limit for all: the kernel spreads connections evenly over the reactors. */
+static int64_t share(const struct reactor *r, int64_t limit)
+{
+	return (limit + r->server->reactor_count - 1) / r->server->reactor_count;
+}
+
 bool listener_admit(struct reactor *r, struct stream *s)
 {
 	struct address *a;
@@ -85,14 +93,16 @@ bool listener_admit(struct reactor *r, struct stream *s)
 		hash_add(&r->addresses, &a->node, hash_bytes(a->bytes, 16));
 	}
 	a->count++;
+	s->is_admitted = true;
 	if (a->count > r->conf->limits.connections_per_address) {
-		log_warn("listener", s->peer, "refused: %u connections from one address (limits.connections_per_address)",
+		log_warn("listener", s->peer,
+			 "refused: %u connections from one address (limits.connections_per_address)",
 			 a->count);
 		return false;
 	}
-	if ((int64_t)r->counts.streams > r->conf->limits.connections) {
-		log_warn("listener", s->peer, "refused: %llu connections in all (limits.connections)",
-			 (unsigned long long)r->counts.streams);
+	if (r->streams.count > share(r, r->conf->limits.connections)) {
+		log_warn("listener", s->peer,
+			 "refused: %u connections at this reactor (limits.connections)", r->streams.count);
 		return false;
 	}
 	return true;
@@ -119,7 +129,8 @@ static void on_listener_closed(uv_handle_t *handle)
 /* A socket of our own, because libuv 1.44 cannot set SO_REUSEPORT. Returns a file descriptor, or -errno. */
 static int socket_bind(const struct sockaddr *address, socklen_t len)
 {
-	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, zero = 0;
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1,
+	    zero = 0;
 
 	if (fd < 0)
 		return -errno;

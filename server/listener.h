@@ -1,5 +1,6 @@
-/* listener.h - the listening sockets of one reactor (each reactor has its own, SO_REUSEPORT) and the counts
- * of connections: in all, and per network address. */
+/* listener.h - the listening sockets of one reactor (each reactor has its own, SO_REUSEPORT) and its counts
+ * of connections: in all (each reactor admits its share), and per network address (each counts for itself,
+ * as one address may meet the same reactor several times in a row). */
 #ifndef MUSTER_LISTENER_H
 #define MUSTER_LISTENER_H
 
@@ -7,8 +8,8 @@
 
 struct stream;
 
-/* Opens every listener of the configuration. False, with a sentence that names the place in the file in *error
- * (the caller frees it), when one cannot be opened; those opened before stay. */
+/* Opens every listener of the configuration. False, with a sentence that names the place in the file in
+ * *error (the caller frees it), when one cannot be opened; those opened before stay. */
 bool listeners_open(struct reactor *r, char **error) MUST_CHECK;
 void listeners_close(struct reactor *r);
 

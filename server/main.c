@@ -8,38 +8,29 @@
 #include "server.h"
 
 static const char usage[] =
-	"usage: musterd [--config FILE] [--check | --show-config]\n"
-	"\n"
-	"Runs the Muster XMPP server in the foreground.\n"
-	"\n"
-	"  -c, --config FILE   the configuration (default " MUSTER_SYSCONFDIR "/muster/muster.conf)\n"
-	"      --check         say what is wrong with the configuration, and end\n"
-	"      --show-config   print the whole configuration with all defaults, and end\n"
-	"  -V, --version       print the version, and end\n"
-	"  -h, --help          print this, and end\n"
-	"\n"
-	"Signals: HUP reloads the configuration and the certificates, TERM and INT end gracefully.\n";
+    "usage: musterd [--config FILE] [--check | --show-config]\n"
+    "\n"
+    "Runs the Muster XMPP server in the foreground.\n"
+    "\n"
+    "  -c, --config FILE   the configuration (default " MUSTER_SYSCONFDIR "/muster/muster.conf)\n"
+    "      --check         say what is wrong with the configuration, and end\n"
+    "      --show-config   print the whole configuration with all defaults, and end\n"
+    "  -V, --version       print the version, and end\n"
+    "  -h, --help          print this, and end\n"
+    "\n"
+    "Signals: HUP reloads the configuration and the certificates, TERM and INT end gracefully.\n";
 
 /* --check and --show-config: everything that can be known without starting. */
 static int inspect(const char *path, bool show)
 {
 	char *errors = NULL;
 	struct conf *c = conf_load(path, &errors);
-	struct hooks *h = NULL;
+	struct hooks *h = c ? hooks_load(c->node.module_dir, c->modules, c->module_count, &errors) : NULL;
+	bool is_good = h && conf_read_modules(c, h->modules, h->module_count, &errors);
 
-	if (c) {
-		const char **names = mem_zalloc((c->module_count + 1) * sizeof *names);
-
-		for (unsigned i = 0; i < c->module_count; i++)
-			names[i] = c->modules[i].name;
-		h = hooks_load(c->node.module_dir, names, c->module_count, &errors);
-		mem_free(names);
-	}
-	if (!h || !conf_read_modules(c, h->modules, h->module_count, &errors)) {
+	if (!is_good) {
 		fputs(errors, stderr);
-		return 2;
-	}
-	if (show) {
+	} else if (show) {
 		char *text = conf_show(c, h->modules, h->module_count);
 
 		fputs(text, stdout);
@@ -47,9 +38,11 @@ static int inspect(const char *path, bool show)
 	} else {
 		printf("%s: no mistakes found.\n", path);
 	}
-	hooks_free(h);
+	mem_free(errors);
+	if (h)
+		hooks_free(h);
 	conf_unref(c);
-	return 0;
+	return is_good ? 0 : 2;
 }
 
 /* What the arguments ask for. */
@@ -58,8 +51,8 @@ struct wish {
 	bool check, show, version, help;
 };
 
-/* False: an argument that is not known, or one that lacks its value. (getopt_long's struct option is another
- * one than ours.) */
+/* False: an argument that is not known, or one that lacks its value. (getopt_long's struct option is
+ * another one than ours.) */
 static bool wish_read(struct wish *w, char **argv)
 {
 	for (char **at = argv + 1; *at; at++) {

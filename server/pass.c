@@ -411,17 +411,17 @@ enum verdict change(struct ctx *c, struct write *w, rows_handler *then)
 static void on_recorded(void *arg, const struct rows *rows)
 {
 	struct pass *p = arg;
-
 	struct home *h = p->ctx.home;
-	bool was_full = h->uncommitted-- == HOME_UNCOMMITTED;
 
 	p->writes--;
+	if (p->ctx.dir == OUT)
+		h->uncommitted--;
 	if (rows_status(rows) != STORE_OK)
 		p->is_failed = true;
 	if (p->is_ended && p->writes == 0)
 		pass_free(p);
-	if (was_full)
-		home_drain(h);
+	if (h->credits)
+		home_credit_owed(h);
 }
 
 void record(struct ctx *c, struct write *w)
@@ -429,7 +429,8 @@ void record(struct ctx *c, struct write *w)
 	struct pass *p = pass_of(c);
 
 	p->writes++;
-	c->home->uncommitted++;
+	if (c->dir == OUT)
+		c->home->uncommitted++;
 	p->ticket = write_of_home(c->home, w, on_recorded, p);
 }
 

@@ -91,7 +91,8 @@ void reactor_post(struct reactor *from, unsigned target, struct envelope *e)
 		queue_append(&from->outbound[target], e);
 }
 
-void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg), void *arg)
+void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg),
+		      void *arg)
 {
 	struct envelope *e = envelope_new(from, ENV_RUN);
 
@@ -162,23 +163,29 @@ static void inbox_take(struct reactor *r)
 	}
 }
 
-bool reactor_is_blocked(const struct reactor *r)
+/* What an inbox cannot take stays: then streams stop reading, and the turns go on until there is room. */
+static void outbounds_flush(struct reactor *r)
 {
-	for (unsigned i = 0; i < r->server->reactor_count; i++)
+	r->is_blocked = false;
+	for (unsigned i = 0; i < r->server->reactor_count; i++) {
 		if (r->outbound[i].head)
-			return true;
-	return false;
+			outbound_flush(r, i);
+		if (r->outbound[i].head)
+			r->is_blocked = true;
+	}
 }
 
 /* ---- the turn */
 
 static void envelope_handle(struct reactor *r, struct envelope *e)
 {
-	r->counts.envelopes++;
 	if (e->kind == ENV_RUN) {
 		e->run(r, e->arg);
 		envelope_free(r, e);
-	} else if (ENVELOPE_IS_HOME(e)) {
+		return;
+	}
+	r->counts.envelopes++;
+	if (ENVELOPE_IS_HOME(e)) {
 		home_take(r, e);
 	} else {
 		stream_take(r, e);
@@ -215,13 +222,11 @@ static void reactor_turn(struct reactor *r)
 	queue_drain(r);
 	store_flush(r->store);
 	streams_flush(r);
-	for (unsigned i = 0; i < r->server->reactor_count; i++)
-		if (r->outbound[i].head)
-			outbound_flush(r, i);
-	if (!list_is_empty(&r->paused) && !reactor_is_blocked(r))
+	outbounds_flush(r);
+	if (!r->is_blocked)
 		streams_unpause(r);
 	streams_bury(r);
-	if (r->queue.head || reactor_is_blocked(r))
+	if (r->queue.head || !list_is_empty(&r->dirty) || r->is_blocked)
 		uv_idle_start(&r->busy, on_busy);
 	else
 		uv_idle_stop(&r->busy);
@@ -318,13 +323,33 @@ void reactor_run(struct reactor *r)
 	uv_run(&r->loop, UV_RUN_DEFAULT);
 }
 
-/* ---- the end: streams, then homes, then the store, then the loop's own handles */
+/* ---- the end: streams, then homes (server_stop.c), then the store, then the loop's own handles */
+
+void reactor_stop(struct reactor *r)
+{
+	r->is_stopping = true;
+	listeners_close(r);
+	streams_shutdown(r);
+}
+
+bool reactor_is_quiet(const struct reactor *r)
+{
+	struct store_counts store;
+
+	store_counts(r->store, &store);
+	if (r->streams.count > 0 || r->queue.head || !list_is_empty(&r->waiting_homes) ||
+	    store.waiting_reads > 0 || store.waiting_writes > 0)
+		return false;
+	for (unsigned i = 0; i < r->server->reactor_count; i++)
+		if (r->outbound[i].head)
+			return false;
+	return true;
+}
 
 static void on_store_closed(void *arg)
 {
 	struct reactor *r = arg;
 
-	r->is_drained = true;
 	wheel_close(&r->wheel);
 	uv_close((uv_handle_t *)&r->after_poll, NULL);
 	uv_close((uv_handle_t *)&r->before_poll, NULL);
@@ -332,51 +357,9 @@ static void on_store_closed(void *arg)
 	uv_close((uv_handle_t *)&r->inbox.wake, NULL);
 }
 
-#define STOP_STEP_MS 50
-#define STOP_STREAMS_MS 3000 /* a client that does not close its side is cut */
-
-struct stopping {
-	struct timer timer;
-	struct reactor *reactor;
-	unsigned waited;
-	bool homes_asleep;
-};
-
-static void on_stop_step(struct timer *t)
+void reactor_close(struct reactor *r)
 {
-	struct stopping *s = CONTAINER_OF(t, struct stopping, timer);
-	struct reactor *r = s->reactor;
-
-	s->waited += STOP_STEP_MS;
-	if (r->streams.count > 0 || r->queue.head) {
-		if (s->waited > STOP_STREAMS_MS)
-			streams_cut(r);
-		timer_set(&r->wheel, &s->timer, STOP_STEP_MS);
-		return;
-	}
-	if (!s->homes_asleep) {
-		homes_sleep_all(r);
-		s->homes_asleep = true;
-		timer_set(&r->wheel, &s->timer, STOP_STEP_MS);
-		return;
-	}
-	mem_free(s);
 	store_close(r->store, on_store_closed, r);
-}
-
-void reactor_stop(struct reactor *r)
-{
-	struct stopping *s;
-
-	if (r->is_stopping)
-		return;
-	r->is_stopping = true;
-	listeners_close(r);
-	streams_shutdown(r);
-	s = mem_zalloc(sizeof *s);
-	s->reactor = r;
-	timer_init(&s->timer, on_stop_step);
-	timer_set(&r->wheel, &s->timer, STOP_STEP_MS);
 }
 
 void reactor_free(struct reactor *r)

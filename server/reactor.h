@@ -40,7 +40,7 @@ struct reactor_counts { /* only grow, except the first three */
 	uint64_t streams, sessions, homes;
 	uint64_t connections, logins, login_failures;
 	uint64_t stanzas_in[3], stanzas_out[3]; /* by enum stanza_kind, at client streams */
-	uint64_t envelopes, turns, bounced;
+	uint64_t envelopes, turns, bounced;	/* envelopes: for homes and streams */
 };
 
 struct reactor {
@@ -53,8 +53,9 @@ struct reactor {
 	uv_idle_t busy; /* active while the queue is not empty: poll must not block */
 
 	struct inbox inbox;
-	struct envelope_queue queue;     /* envelopes for here */
-	struct envelope_queue *outbound; /* by target reactor; what its inbox cannot take stays: the overflow */
+	struct envelope_queue queue; /* envelopes for here */
+	struct envelope_queue
+	    *outbound; /* by target reactor; what its inbox cannot take stays: the overflow */
 	struct envelope *free_envelopes;
 	unsigned free_count;
 
@@ -65,36 +66,37 @@ struct reactor {
 
 	struct wheel wheel;
 	struct store *store;
-	uint64_t trace;            /* newest trace id */
-	uint64_t next_id;          /* stream and session ids: never used again */
-	int64_t newest_record;     /* record ids only grow */
-	int64_t now;               /* Unix time in microseconds, of this turn */
+	uint64_t trace;	       /* newest trace id */
+	uint64_t next_id;      /* stream and session ids: never used again */
+	int64_t newest_record; /* record ids only grow */
+	int64_t now;	       /* Unix time in microseconds, of this turn */
 
-	struct hash homes;         /* home.c */
+	struct hash homes;	   /* home.c */
 	struct list waiting_homes; /* homes whose outbox waits for a commit */
-	struct list sleepers;      /* homes without session, the one that is idle longest first */
+	struct list sleepers;	   /* homes without session, the one that is idle longest first */
 	struct timer sleep_timer;
-	unsigned absent_homes;     /* homes without account, remembered briefly */
-	struct pass *free_passes;  /* pass.c */
+	unsigned absent_homes;	  /* homes without account, remembered briefly */
+	struct pass *free_passes; /* pass.c */
 	unsigned free_pass_count;
 
-	struct hash streams;       /* stream.c, by id */
-	struct hash addresses;     /* connections per network address: listener.c */
-	struct list dirty;         /* streams with something to write */
-	struct list paused;        /* streams that stopped reading because the reactor is blocked */
-	struct list graveyard;     /* streams to free at the end of the turn */
+	struct hash streams;   /* stream.c, by id */
+	struct hash addresses; /* connections per network address: listener.c */
+	struct list dirty;     /* streams with something to write */
+	struct list paused;    /* streams that stopped reading because the reactor is blocked */
+	struct list graveyard; /* streams to free at the end of the turn */
 	struct tls_io tls;
 	struct xml_pool *xml;
 	struct xml_limits xml_limits[2]; /* before and after login */
-	unsigned hashing;          /* passwords in the worker pool: c2s.c */
-	struct buffer plain;       /* what one stream is about to write */
-	char *read_buffer;         /* bytes from the socket; READ_BUFFER */
-	char *plain_buffer;        /* bytes out of TLS; PLAIN_BUFFER */
-	struct list listeners;     /* listener.c */
+	unsigned hashing;		 /* passwords in the worker pool: c2s.c */
+	struct buffer plain;		 /* what one stream is about to write */
+	char *read_buffer;		 /* bytes from the socket; READ_BUFFER */
+	char *plain_buffer;		 /* bytes out of TLS; PLAIN_BUFFER */
+	struct list listeners;		 /* listener.c */
 
 	unsigned char random[512];
 	unsigned random_left;
-	bool is_stopping, is_drained;
+	bool is_blocked; /* another reactor's inbox was full when this turn began */
+	bool is_stopping;
 	struct reactor_counts counts;
 };
 #define READ_BUFFER 65536
@@ -104,10 +106,17 @@ struct reactor {
 void reactor_configure(struct reactor *r);
 
 struct reactor *reactor_new(struct server *srv, unsigned index);
-/* Runs the loop until reactor_stop has emptied it. */
+/* Runs the loop until reactor_close has emptied it. */
 void reactor_run(struct reactor *r);
-/* Closes listeners and streams, lets homes write what they owe, closes the store; the loop then ends. */
+
+/* The steps of the end, each taken by all reactors before any takes the next (server_stop.c): else a stream
+ * of one would return its messages to a home of another that is gone. First: closes listeners and streams.
+ */
 void reactor_stop(struct reactor *r);
+/* Whether nothing is under way here: no stream, nothing queued, nothing owed by or to the database. */
+bool reactor_is_quiet(const struct reactor *r);
+/* Last: closes the store; the loop then ends. */
+void reactor_close(struct reactor *r);
 void reactor_free(struct reactor *r);
 
 /* Unpredictable bytes, drawn from the system's generator in larger pieces. */
@@ -123,9 +132,13 @@ void reactor_post(struct reactor *from, unsigned target, struct envelope *e);
 /* The same from a thread that is no reactor, or before they run. */
 void reactor_post_outside(struct reactor *to, struct envelope *e);
 /* Posts ENV_RUN. */
-void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg), void *arg);
+void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg),
+		      void *arg);
 
 /* Another reactor does not keep up: streams stop reading until it does. */
-bool reactor_is_blocked(const struct reactor *r);
+static inline bool reactor_is_blocked(const struct reactor *r)
+{
+	return r->is_blocked;
+}
 
 #endif

@@ -1,10 +1,9 @@
-/* server.c - start, reload and end of the node. */
+/* server.c - the start of the node, in the order in which what it needs is opened; and its signals. Reload
+ * and end are in server_reload.c and server_stop.c. */
 #include "server.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
@@ -17,7 +16,7 @@
 #include "home.h"
 #include "listener.h"
 #include "log.h"
-#include "stream.h"
+#include "privilege.h"
 
 #define SIGNAL_TERM 0
 #define SIGNAL_INT 1
@@ -65,162 +64,7 @@ void server_each(struct server *srv, void (*step)(struct reactor *r, void *arg),
 	reactor_post_run(srv->reactors[0], 0, each_step, each);
 }
 
-/* ---- hosts */
-
-struct rehost {
-	struct server *server;
-	struct hosts *hosts;
-	char *problems;
-	void (*done)(void *arg, bool ok, const char *problems);
-	void *arg;
-};
-
-static void rehost_step(struct reactor *r, void *arg)
-{
-	struct rehost *rehost = arg;
-
-	hosts_unref(r->hosts);
-	r->hosts = hosts_ref(rehost->hosts);
-	homes_rehost(r);
-}
-
-static void rehost_end(struct rehost *rehost, bool ok)
-{
-	rehost->done(rehost->arg, ok, rehost->problems);
-	hosts_unref(rehost->hosts);
-	mem_free(rehost->problems);
-	mem_free(rehost);
-}
-
-static void rehost_done(struct server *srv, void *arg)
-{
-	(void)srv;
-	rehost_end(arg, true);
-}
-
-static void on_hosts(void *arg, const struct rows *rows)
-{
-	struct rehost *rehost = arg;
-	struct server *srv = rehost->server;
-
-	if (rows_status(rows) != STORE_OK) {
-		rehost_end(rehost, false);
-		return;
-	}
-	rehost->hosts = hosts_new(rows, srv->reactors[0]->conf->node.certificates, &rehost->problems);
-	server_each(srv, rehost_step, rehost_done, rehost);
-}
-
-void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, const char *problems), void *arg)
-{
-	struct rehost *rehost = mem_zalloc(sizeof *rehost);
-
-	rehost->server = srv;
-	rehost->done = done;
-	rehost->arg = arg;
-	store_read(srv->reactors[0]->store, 0, &hosts_sql, NO_PARAMS, on_hosts, rehost);
-}
-
-/* ---- configuration */
-
-static bool log_configure(const struct conf *c, char **error)
-{
-	if (log_open(c->log.file, (enum log_level)c->log.level, c->log.format == LOG_FORMAT_JSON))
-		return true;
-	*error = mem_printf("%s: the log file %s cannot be opened: %s\n", c->path, c->log.file, strerror(errno));
-	return false;
-}
-
-static void reconf_step(struct reactor *r, void *arg)
-{
-	conf_unref(r->conf);
-	r->conf = conf_ref(arg);
-	reactor_configure(r);
-}
-
-static void reconf_done(struct server *srv, void *arg)
-{
-	(void)srv;
-	conf_unref(arg);
-}
-
-static void log_problems(const char *problems)
-{
-	const char *at = problems;
-
-	while (at && *at) {
-		size_t n = strcspn(at, "\n");
-
-		log_warn("server", NULL, "%.*s", (int)n, at);
-		at += n + (at[n] == '\n');
-	}
-}
-
-static void on_rehosted(void *arg, bool ok, const char *problems)
-{
-	(void)arg;
-	if (!ok)
-		log_error("server", NULL, "reload: the database did not answer; hosts and certificates are as before");
-	log_problems(problems);
-	log_info("server", NULL, "reloaded");
-}
-
-bool server_reload(struct server *srv, char **errors)
-{
-	struct conf *c = conf_load(srv->conf->path, errors);
-
-	if (!c)
-		return false;
-	if (!conf_read_modules(c, srv->hooks->modules, srv->hooks->module_count, errors) ||
-	    !log_configure(c, errors)) {
-		conf_unref(c);
-		return false;
-	}
-	server_each(srv, reconf_step, reconf_done, c);
-	server_reload_hosts(srv, on_rehosted, srv);
-	return true;
-}
-
-/* ---- the end */
-
-static void stop_step(struct reactor *r, void *arg)
-{
-	(void)arg;
-	reactor_stop(r);
-}
-
-static void cut_step(struct reactor *r, void *arg)
-{
-	(void)arg;
-	streams_cut(r);
-}
-
-static void stop_done(struct server *srv, void *arg)
-{
-	(void)srv;
-	(void)arg;
-}
-
-static void on_control_closed(void *arg)
-{
-	(void)arg;
-}
-
-void server_stop(struct server *srv)
-{
-	if (srv->is_stopping) {
-		log_info("server", NULL, "told to stop again: not waiting for clients any more");
-		server_each(srv, cut_step, stop_done, NULL);
-		return;
-	}
-	log_info("server", NULL, "stopping");
-	srv->is_stopping = true;
-	for (unsigned i = 0; i < COUNT_OF(srv->signals); i++)
-		uv_unref((uv_handle_t *)&srv->signals[i]);
-	if (srv->control)
-		control_close(srv->control, on_control_closed, srv);
-	server_each(srv, stop_step, stop_done, NULL);
-}
+/* ---- signals */
 
 static void on_signal(uv_signal_t *handle, int number)
 {
@@ -231,9 +75,12 @@ static void on_signal(uv_signal_t *handle, int number)
 		server_stop(srv);
 		return;
 	}
-	if (!server_reload(srv, &errors))
+	if (srv->is_stopping)
+		return;
+	if (!server_reload(srv, &errors)) {
+		server_log_lines(errors);
 		log_error("server", NULL, "reload refused; everything is as before");
-	log_problems(errors);
+	}
 	mem_free(errors);
 }
 
@@ -255,7 +102,7 @@ static bool fail(const char *format, ...)
 
 static bool fail_free(char *sentence)
 {
-	log_problems(sentence);
+	server_log_lines(sentence);
 	fail("not started");
 	mem_free(sentence);
 	return false;
@@ -263,17 +110,11 @@ static bool fail_free(char *sentence)
 
 static bool load_modules(struct server *srv)
 {
-	const struct conf *c = srv->conf;
-	const char **names = mem_zalloc((c->module_count + 1) * sizeof *names);
+	struct conf *c = srv->conf;
 	char *errors = NULL;
 
-	for (unsigned i = 0; i < c->module_count; i++)
-		names[i] = c->modules[i].name;
-	srv->hooks = hooks_load(c->node.module_dir, names, c->module_count, &errors);
-	mem_free(names);
-	if (!srv->hooks)
-		return fail_free(errors);
-	if (!conf_read_modules(srv->conf, srv->hooks->modules, srv->hooks->module_count, &errors))
+	srv->hooks = hooks_load(c->node.module_dir, c->modules, c->module_count, &errors);
+	if (!srv->hooks || !conf_read_modules(c, srv->hooks->modules, srv->hooks->module_count, &errors))
 		return fail_free(errors);
 	return true;
 }
@@ -285,7 +126,8 @@ static bool lock_run_dir(const struct conf *c, int *fd)
 	bool ok = false;
 
 	if (mkdir(c->node.run_dir, 0750) != 0 && errno != EEXIST)
-		fail("the run directory %s cannot be made: %s (node.run_dir)", c->node.run_dir, strerror(errno));
+		fail("the run directory %s cannot be made: %s (node.run_dir)", c->node.run_dir,
+		     strerror(errno));
 	else if ((*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
 		fail("%s cannot be opened: %s", path, strerror(errno));
 	else if (flock(*fd, LOCK_EX | LOCK_NB) != 0)
@@ -302,8 +144,49 @@ static void keep_hosts(void *arg, const struct rows *rows)
 	char *problems = NULL;
 
 	srv->hosts = hosts_new(rows, srv->conf->node.certificates, &problems);
-	log_problems(problems);
+	server_log_lines(problems);
 	mem_free(problems);
+}
+
+static const struct sql sql_secret_draw = {
+	.name = "secret_draw",
+	.text =
+	    "insert into setting (name, value) values ('login secret', $1) on conflict (name) do nothing",
+};
+static const struct sql sql_secret = {
+	.name = "secret",
+	.text = "select value from setting where name = 'login secret'",
+};
+
+static void ignore_rows(void *arg, const struct rows *rows)
+{
+	(void)arg;
+	(void)rows;
+}
+
+static void keep_secret(void *arg, const struct rows *rows)
+{
+	struct server *srv = arg;
+	size_t n = 0;
+	const char *bytes = rows_count(rows) ? rows_bytes(rows, 0, 0, &n) : NULL;
+
+	if (n == sizeof srv->secret)
+		memcpy(srv->secret, bytes, n);
+	else
+		log_warn("server", NULL,
+			 "table setting: 'login secret' should be %zu bytes; delete it, then start again",
+			 sizeof srv->secret);
+}
+
+/* Drawn once for this database: a salt that changed at each start would tell that there is no such account.
+ */
+static bool read_secret(struct server *srv, char **error)
+{
+	ASSERT(uv_random(NULL, NULL, srv->secret, sizeof srv->secret, 0, NULL) == 0);
+	return database_run(srv->db, &sql_secret_draw,
+			    PARAMS(P_BYTES((char *)srv->secret, sizeof srv->secret)), ignore_rows, NULL,
+			    error) &&
+	       database_run(srv->db, &sql_secret, NO_PARAMS, keep_secret, srv, error);
 }
 
 static bool open_database(struct server *srv)
@@ -327,23 +210,9 @@ static bool open_database(struct server *srv)
 	if (!srv->db)
 		return fail_free(error);
 	srv->durability = database_durability(srv->db);
-	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error))
+	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error) ||
+	    !read_secret(srv, &error))
 		return fail_free(error);
-	return true;
-}
-
-/* Behind the opening of ports below 1024 and of the log. */
-static bool drop_privileges(const struct conf *c)
-{
-	const struct passwd *pw;
-
-	if (!c->node.user || geteuid() != 0)
-		return true;
-	pw = getpwnam(c->node.user);
-	if (!pw)
-		return fail("there is no user '%s' to run as (node.user)", c->node.user);
-	if (initgroups(pw->pw_name, pw->pw_gid) != 0 || setgid(pw->pw_gid) != 0 || setuid(pw->pw_uid) != 0)
-		return fail("cannot become user '%s': %s", pw->pw_name, strerror(errno));
 	return true;
 }
 
@@ -357,41 +226,48 @@ static void raise_file_limit(void)
 	}
 }
 
+/* Stops after a problem at the start. */
+static void give_up(struct server *srv)
+{
+	srv->failed = true;
+	server_stop(srv);
+}
+
 static void start_listening(struct reactor *r, void *arg)
 {
-	struct server *srv = r->server;
-	char *error = NULL;
+	char **error = arg;
 
-	(void)arg;
-	if (srv->is_stopping || listeners_open(r, &error))
-		return;
-	fail("%s", error);
-	mem_free(error);
-	srv->failed = true;
+	if (!r->is_stopping && !*error && !listeners_open(r, error))
+		ASSERT(*error);
+}
+
+static bool open_control(struct server *srv)
+{
+	char *error = NULL, *path = mem_printf("%s/" CONTROL_SOCKET, srv->conf->node.run_dir);
+
+	srv->control = control_open(&srv->reactors[0]->loop, path, admin_commands, srv, &error);
+	mem_free(path);
+	return srv->control || fail_free(error);
 }
 
 static void on_listening(struct server *srv, void *arg)
 {
-	char *error = NULL, *path;
+	char **listening = arg, *error = *listening;
 
-	(void)arg;
-	if (srv->is_stopping)
-		return;
-	if (!srv->failed && !drop_privileges(srv->conf))
-		srv->failed = true;
-	path = mem_printf("%s/" CONTROL_SOCKET, srv->conf->node.run_dir);
-	if (!srv->failed)
-		srv->control = control_open(&srv->reactors[0]->loop, path, admin_commands, srv, &error);
-	mem_free(path);
-	if (srv->control) {
-		log_info("server", NULL, "Muster %s is ready: %u hosts, %u listeners, %s", muster_version(),
-			 srv->hosts->count, srv->conf->listener_count, srv->durability);
+	mem_free(listening);
+	if (srv->is_stopping) {
+		mem_free(error);
 		return;
 	}
-	if (error)
+	if (error || !privilege_drop(srv->conf, &error)) {
 		fail_free(error);
-	srv->failed = true;
-	server_stop(srv);
+		give_up(srv);
+	} else if (!open_control(srv)) {
+		give_up(srv);
+	} else {
+		log_info("server", NULL, "Muster %s is ready: %u hosts, %u listeners, %s", muster_version(),
+			 srv->hosts->count, srv->conf->listener_count, srv->durability);
+	}
 }
 
 /* What was on its way is routed before anybody can connect. */
@@ -399,18 +275,22 @@ static void on_replayed(struct reactor *r, bool ok)
 {
 	struct server *srv = r->server;
 
+	if (srv->is_stopping)
+		return;
 	if (!ok) {
 		fail("the database did not answer at the start");
-		srv->failed = true;
-		server_stop(srv);
+		give_up(srv);
 		return;
 	}
-	server_each(srv, start_listening, on_listening, NULL);
+	privilege_raise(srv->conf);
+	server_each(srv, start_listening, on_listening, mem_zalloc(sizeof(char *)));
 }
 
 static void open_signals(struct server *srv)
 {
-	static const int numbers[] = { [SIGNAL_TERM] = SIGTERM, [SIGNAL_INT] = SIGINT, [SIGNAL_HUP] = SIGHUP };
+	static const int numbers[] = {
+		[SIGNAL_TERM] = SIGTERM, [SIGNAL_INT] = SIGINT, [SIGNAL_HUP] = SIGHUP
+	};
 
 	signal(SIGPIPE, SIG_IGN);
 	for (unsigned i = 0; i < COUNT_OF(numbers); i++) {
@@ -454,37 +334,50 @@ static void run_reactors(struct server *srv)
 
 static void server_free(struct server *srv, int lock)
 {
-	database_close(srv->db);
+	if (srv->db)
+		database_close(srv->db);
 	mem_free(srv->durability);
 	hosts_unref(srv->hosts);
-	hooks_free((struct hooks *)(uintptr_t)srv->hooks);
+	if (srv->hooks)
+		hooks_free((struct hooks *)(uintptr_t)srv->hooks);
 	conf_unref(srv->conf);
-	close(lock);
+	if (lock >= 0)
+		close(lock);
 	mem_free(srv);
+}
+
+static bool open_all(struct server *srv, int *lock)
+{
+	char *error = NULL;
+
+	if (!privilege_lower(srv->conf, &error) || !server_open_log(srv->conf, &error))
+		return fail_free(error);
+	if (privilege_is_kept(srv->conf))
+		log_warn("server", NULL,
+			 "runs as root: name a user of its own (node.user) to give that up at the start");
+	return load_modules(srv) && lock_run_dir(srv->conf, lock) && open_database(srv);
 }
 
 int server_run(const char *path)
 {
 	struct server *srv = mem_zalloc(sizeof *srv);
 	char *errors = NULL;
-	int lock = -1;
-	bool failed;
+	int lock = -1, status = 2;
 
 	srv->conf = conf_load(path, &errors);
-	if (!srv->conf)
-		return fail_free(errors) ? 0 : 2;
-	if (!log_configure(srv->conf, &errors))
-		return fail_free(errors) ? 0 : 2;
-	if (!load_modules(srv) || !lock_run_dir(srv->conf, &lock) || !open_database(srv))
-		return 1;
-	raise_file_limit();
-	ASSERT(uv_random(NULL, NULL, srv->secret, sizeof srv->secret, 0, NULL) == 0);
-	srv->started = (int64_t)time(NULL);
-	run_reactors(srv);
-	failed = srv->failed;
-	log_info("server", NULL, "stopped");
+	if (!srv->conf) {
+		fail_free(errors);
+	} else if (!open_all(srv, &lock)) {
+		status = 1;
+	} else {
+		raise_file_limit();
+		srv->started = (int64_t)time(NULL);
+		run_reactors(srv);
+		status = srv->failed ? 1 : 0;
+		log_info("server", NULL, "stopped");
+	}
 	server_free(srv, lock);
 	log_close();
 	uv_library_shutdown();
-	return failed ? 1 : 0;
+	return status;
 }

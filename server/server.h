@@ -12,6 +12,7 @@
 #include "store.h"
 
 struct control;
+struct stopping;
 
 struct server {
 	struct conf *conf;   /* as of start; reactors hold the present one */
@@ -21,26 +22,28 @@ struct server {
 	char *durability; /* database_durability at start */
 	struct reactor **reactors;
 	unsigned reactor_count;
-	unsigned char secret[32]; /* drawn at start: made-up salts of unknown accounts */
-	int64_t started;          /* Unix seconds */
+	unsigned char secret[32]; /* of the database's table `setting`: made-up salts of unknown accounts */
+	int64_t started;	  /* Unix seconds */
 	struct control *control;  /* reactor 0 only, as are the signal handlers */
 	uv_signal_t signals[3];
 	struct database_options database_options;
-	bool is_stopping; /* reactor 0 only */
-	bool failed;      /* reactor 0 only: could not start */
+	struct stopping *stopping; /* reactor 0 only: server_stop.c */
+	bool is_stopping;	   /* reactor 0 only */
+	bool failed;		   /* reactor 0 only: could not start */
 };
 
 /* Loads what the file `path` says, opens the database and the listeners, and runs until it is told to stop.
  * Returns the process' exit status. */
 int server_run(const char *path);
 
-/* Ends gracefully: listeners closed, every stream told system-shutdown, everything written committed. Called
- * on reactor 0; a second call does not wait for clients. */
+/* Ends gracefully: listeners closed, every stream told system-shutdown, everything written committed.
+ * Called on reactor 0; a second call does not wait for clients. */
 void server_stop(struct server *srv);
 
-/* Reads the configuration file and the certificates again and gives them to every reactor. Called on reactor
- * 0. False, with all mistakes in *errors (the caller frees it), when the file is not valid: then nothing
- * changes. *errors may hold warnings on success too. */
+/* Reads the configuration file and the certificates again and gives them to every reactor. Called on
+ * reactor 0. False, with all mistakes in *errors (the caller frees it), when the file is not valid: then
+ * nothing changes. On success *errors holds what has changed in the file and takes effect at the next start
+ * only, a line each (NULL: nothing); that has been logged. */
 bool server_reload(struct server *srv, char **errors);
 
 /* Runs `step` on every reactor, one after the other's own turn, then `done` on reactor 0. Called on reactor
@@ -51,6 +54,14 @@ void server_each(struct server *srv, void (*step)(struct reactor *r, void *arg),
 /* Reads table `host` again and gives the new snapshot to every reactor; homes and streams of hosts that are
  * gone end. `done` runs on reactor 0 when all have it; `problems` (certificates; NULL: none) live until it
  * returns; `ok` is false when the database did not answer. */
-void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, const char *problems), void *arg);
+void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, const char *problems),
+			 void *arg);
+
+/* ---- for the start and the reload */
+
+/* Sends the log where the configuration says. False, with a line in *error (the caller frees it). */
+bool server_open_log(const struct conf *c, char **error) MUST_CHECK;
+/* Logs each line as a warning; NULL is none. */
+void server_log_lines(const char *lines);
 
 #endif

@@ -40,11 +40,21 @@ void transit_delete(struct write *w, int64_t id)
 	write_add(w, &sql_delete, PARAMS(P_INT(id)));
 }
 
+static const struct sql sql_left = {
+	.name = "transit_left",
+	.text = "select count(*) from transit where id <= $1",
+};
+
+#define ARRIVE_CHECK_MS 20
+#define ARRIVE_MS 30000 /* then the listeners open all the same: an address that cannot load keeps its row */
+
 struct replay {
 	struct reactor *reactor;
 	void (*done)(struct reactor *r, bool ok);
+	struct timer timer;
 	int64_t last;
-	unsigned count;
+	unsigned count, stuck; /* rows routed again, and rows that nobody understands */
+	unsigned waited;       /* ms */
 };
 
 /* False: the row cannot be understood; it is logged and left where it is. */
@@ -59,11 +69,45 @@ static bool replay_row(struct reactor *r, const struct rows *rows, unsigned i)
 	e->stanza = text ? xml_parse_stanza(text, strlen(text)) : NULL;
 	e->transit = rows_int(rows, i, 0);
 	e->record = rows_int(rows, i, 3);
+	e->is_replayed = true;
 	if (e->from && e->to && e->stanza && router_post(r, e))
 		return true;
 	log_warn("transit", to, "row %lld of table transit cannot be routed and stays there", (long long)e->transit);
 	envelope_free(r, e);
 	return false;
+}
+
+static void replay_end(struct replay *replay, bool ok)
+{
+	if (replay->count)
+		log_info("transit", NULL, "%u stanzas that were on their way have been routed again", replay->count);
+	replay->done(replay->reactor, ok);
+	mem_free(replay);
+}
+
+static void on_left(void *arg, const struct rows *rows)
+{
+	struct replay *replay = arg;
+	bool ok = rows_status(rows) == STORE_OK;
+	int64_t left = ok ? rows_int(rows, 0, 0) - replay->stuck : 0;
+
+	if (left <= 0 || replay->waited >= ARRIVE_MS || replay->reactor->is_stopping) {
+		if (left > 0)
+			log_warn("transit", NULL, "%lld stanzas have not arrived yet; not waiting for them any longer",
+				 (long long)left);
+		replay_end(replay, ok);
+		return;
+	}
+	replay->waited += ARRIVE_CHECK_MS;
+	timer_set(&replay->reactor->wheel, &replay->timer, ARRIVE_CHECK_MS);
+}
+
+/* Asks the database whether all of it has arrived: so whoever connects finds no mailbox full of the past. */
+static void on_check(struct timer *t)
+{
+	struct replay *replay = CONTAINER_OF(t, struct replay, timer);
+
+	store_read(replay->reactor->store, 0, &sql_left, PARAMS(P_INT(replay->last)), on_left, replay);
 }
 
 static void on_page(void *arg, const struct rows *rows)
@@ -76,15 +120,15 @@ static void on_page(void *arg, const struct rows *rows)
 		replay->last = rows_int(rows, i, 0);
 		if (replay_row(r, rows, i))
 			replay->count++;
+		else
+			replay->stuck++;
 	}
-	if (n > 0) {
+	if (rows_status(rows) != STORE_OK)
+		replay_end(replay, false);
+	else if (n > 0)
 		store_read(r->store, 0, &sql_page, PARAMS(P_INT(replay->last)), on_page, replay);
-		return;
-	}
-	if (replay->count)
-		log_info("transit", NULL, "%u stanzas that were on their way have been routed again", replay->count);
-	replay->done(r, rows_status(rows) == STORE_OK);
-	mem_free(replay);
+	else
+		on_check(&replay->timer);
 }
 
 void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok))
@@ -93,5 +137,6 @@ void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok))
 
 	replay->reactor = r;
 	replay->done = done;
+	timer_init(&replay->timer, on_check);
 	store_read(r->store, 0, &sql_page, PARAMS(P_INT(replay->last)), on_page, replay);
 }

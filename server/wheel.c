@@ -32,7 +32,8 @@ static void slot_fire(struct wheel *w, struct list *slot)
 	while ((t = LIST_FIRST(&due, struct timer, node))) {
 		list_remove(&t->node);
 		w->count--;
-		t->fire(t);
+		if (!uv_is_closing((uv_handle_t *)&w->tick)) /* a handler may have closed the wheel */
+			t->fire(t);
 	}
 }
 

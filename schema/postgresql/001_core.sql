@@ -67,3 +67,8 @@ create table mark (
 	owner bigint primary key references account on delete cascade,
 	taken bigint not null
 );
+
+create table setting (
+	name text primary key,
+	value bytea not null
+);

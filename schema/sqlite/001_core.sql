@@ -67,3 +67,8 @@ create table mark (
 	owner integer primary key references account on delete cascade,
 	taken integer not null
 ) strict;
+
+create table setting (
+	name text primary key,
+	value blob not null
+) strict, without rowid;

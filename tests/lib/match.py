@@ -117,4 +117,5 @@ def match(want, got, variables, captures=None):
     text = "".join(texts).strip()
     if captures is None or is_open and not text.replace("...", "").strip():
         return captures
-    return match_string(text, got.text() if not want.elements() and text else got.text().strip(), variables, captures)
+    found = got.text() if text and not want.elements() else got.text().strip()
+    return match_string(text, found, variables, captures)

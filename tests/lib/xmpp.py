@@ -219,7 +219,9 @@ class Wire(asyncio.Protocol):
 
 
 class Client:
-    """A client with at most one connection at a time. Options of login: tls = starttls, direct or none; mechanism; binding; resource."""
+    """A client with at most one connection at a time.
+
+    Options of the login: tls (starttls, direct or none), mechanism, binding, resource."""
 
     def __init__(self, host, user, password, *, ca, port, tls_port, resource=None, tls="starttls",
                  mechanism=None, binding="tls-exporter", note=lambda direction, text: None):

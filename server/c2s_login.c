@@ -1,0 +1,268 @@
+/* c2s_login.c - authentication of a client stream (RFC 6120 section 6): carries the messages of one SASL
+ * exchange, reads the account, and has passwords hashed in the worker pool. It holds the stream only; no
+ * home wakes. */
+#include <stdio.h>
+#include <string.h>
+
+#include "c2s_parts.h"
+#include "log.h"
+#include "server.h"
+
+void c2s_offer(struct c2s *c, struct buffer *b)
+{
+	unsigned bindings = sasl_channel_bindings(c->stream.ssl);
+
+	c->offered = sasl_offer(c->stream.ssl, !c->require_tls);
+	if (!c->offered)
+		return;
+	buffer_adds(b, "<mechanisms xmlns='" SASL_NS "'>");
+	for (unsigned m = 0; m < SASL_MECHANISMS; m++)
+		if (c->offered >> m & 1)
+			buffer_addf(b, "<mechanism>%s</mechanism>", sasl_name(m));
+	buffer_adds(b, "</mechanisms>");
+	if (!bindings)
+		return;
+	buffer_adds(b, "<sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>"); /* XEP-0440 */
+	if (bindings & SASL_CB_EXPORTER)
+		buffer_adds(b, "<channel-binding type='tls-exporter'/>");
+	if (bindings & SASL_CB_END_POINT)
+		buffer_adds(b, "<channel-binding type='tls-server-end-point'/>");
+	buffer_adds(b, "</sasl-channel-binding>");
+}
+
+static void sasl_fail(struct c2s *c, const char *condition)
+{
+	struct buffer b = { 0 };
+
+	c->stream.reactor->counts.login_failures++;
+	log_info("c2s", c->stream.peer, "login%s%s failed: %s", c->sasl && sasl_user(c->sasl) ? " of " : "",
+		 c->sasl && sasl_user(c->sasl) ? sasl_user(c->sasl) : "", condition);
+	sasl_free(c->sasl);
+	c->sasl = NULL;
+	buffer_addf(&b, "<failure xmlns='" SASL_NS "'><%s/></failure>", condition);
+	stream_write_text(&c->stream, b.data, b.len);
+	buffer_free(&b);
+	c2s_enter(c, c->stream.ssl ? C2S_SECURE : C2S_OPENING);
+	if (++c->failures >= c->stream.reactor->conf->limits.login_failures)
+		stream_close(&c->stream, STREAM_POLICY_VIOLATION, "Too many failed attempts.");
+}
+
+static void write_sasl(struct c2s *c, const char *element, const char *reply)
+{
+	struct buffer b = { 0 };
+
+	buffer_addf(&b, "<%s xmlns='" SASL_NS "'>%s</%s>", element, reply ? reply : "", element);
+	stream_write_text(&c->stream, b.data, b.len);
+	buffer_free(&b);
+}
+
+static void on_account(void *arg, const struct rows *rows);
+static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply);
+
+static const struct sql sql_keys = {
+	.name = "login_keys",
+	.text = "select a.disabled, a.salt, a.iterations, a.stored_sha1, a.server_sha1, a.stored_sha256,"
+		" a.server_sha256 from account a join host h on h.id = a.host where h.name = $1 and a.name "
+		"= $2",
+};
+
+/* Whoever waits for an answer knows the stream by id only. */
+struct question {
+	struct reactor *reactor;
+	uint64_t stream;
+	struct sasl *sasl; /* while it is in the worker pool */
+	uv_work_t work;
+};
+
+static struct c2s *question_answered(struct question *q)
+{
+	struct stream *s = stream_find(q->reactor, q->stream);
+
+	if (!s || s->is_closing || c2s_of(s)->state != C2S_CHECKING)
+		return NULL;
+	stream_resume(s, PAUSE_LOGIN);
+	return c2s_of(s);
+}
+
+static struct question *c2s_ask(struct c2s *c)
+{
+	struct question *q = mem_zalloc(sizeof *q);
+
+	q->reactor = c->stream.reactor;
+	q->stream = c->stream.id;
+	c2s_enter(c, C2S_CHECKING);
+	stream_pause(&c->stream, PAUSE_LOGIN);
+	return q;
+}
+
+static bool read_bytes(const struct rows *rows, unsigned column, unsigned char *out, size_t size)
+{
+	size_t n;
+	const char *data = rows_bytes(rows, 0, column, &n);
+
+	if (!data || n != size)
+		return false;
+	memcpy(out, data, n);
+	return true;
+}
+
+/* False: no such account, or one whose keys are not whole. */
+static bool read_keys(const struct rows *rows, struct sasl_keys *k)
+{
+	size_t n = 0;
+	const char *salt = rows_count(rows) ? rows_bytes(rows, 0, 1, &n) : NULL;
+
+	if (!salt || n == 0 || n > sizeof k->salt)
+		return false;
+	memcpy(k->salt, salt, n);
+	k->salt_len = (unsigned)n;
+	k->is_disabled = rows_int(rows, 0, 0) != 0;
+	k->iterations = (unsigned)rows_int(rows, 0, 2);
+	return k->iterations > 0 && read_bytes(rows, 3, k->stored_sha1, sizeof k->stored_sha1) &&
+	       read_bytes(rows, 4, k->server_sha1, sizeof k->server_sha1) &&
+	       read_bytes(rows, 5, k->stored_sha256, sizeof k->stored_sha256) &&
+	       read_bytes(rows, 6, k->server_sha256, sizeof k->server_sha256);
+}
+
+static void on_account(void *arg, const struct rows *rows)
+{
+	struct question *q = arg;
+	struct c2s *c = question_answered(q);
+	struct sasl_keys keys;
+	enum sasl_result result;
+	const char *reply = NULL;
+
+	mem_free(q);
+	if (!c)
+		return;
+	if (rows_status(rows) != STORE_OK) {
+		sasl_fail(c, "temporary-auth-failure");
+		return;
+	}
+	memset(&keys, 0, sizeof keys);
+	result = sasl_account(c->sasl, read_keys(rows, &keys) ? &keys : NULL, &reply);
+	sasl_go_on(c, result, reply);
+	OPENSSL_cleanse(&keys, sizeof keys);
+}
+
+static void hash_in_pool(uv_work_t *work)
+{
+	sasl_hash(CONTAINER_OF(work, struct question, work)->sasl);
+}
+
+static void on_hashed(uv_work_t *work, int status)
+{
+	struct question *q = CONTAINER_OF(work, struct question, work);
+	struct c2s *c = question_answered(q);
+	enum sasl_result result;
+	const char *reply = NULL;
+
+	(void)status;
+	q->reactor->hashing--;
+	if (c) {
+		c->sasl = q->sasl;
+		result = sasl_hashed(c->sasl, &reply);
+		sasl_go_on(c, result, reply);
+	} else {
+		sasl_free(q->sasl);
+	}
+	mem_free(q);
+}
+
+static void sasl_start_hash(struct c2s *c)
+{
+	struct reactor *r = c->stream.reactor;
+	struct question *q;
+
+	if (r->hashing >= (unsigned)r->conf->limits.password_hashes) {
+		sasl_fail(c, "temporary-auth-failure");
+		return;
+	}
+	q = c2s_ask(c);
+	q->sasl = c->sasl;
+	c->sasl = NULL;
+	r->hashing++;
+	ASSERT(uv_queue_work(&r->loop, &q->work, hash_in_pool, on_hashed) == 0);
+}
+
+static void sasl_succeed(struct c2s *c, const char *reply)
+{
+	struct reactor *r = c->stream.reactor;
+
+	c->user = jid_make(sasl_user(c->sasl), c->domain->text, NULL);
+	ASSERT(c->user);
+	write_sasl(c, "success", reply);
+	snprintf(c->login, sizeof c->login, "%s%s%s", sasl_name(sasl_mechanism(c->sasl)),
+		 c->stream.ssl ? ", " : "", c->stream.ssl ? SSL_get_version(c->stream.ssl) : "");
+	sasl_free(c->sasl);
+	c->sasl = NULL;
+	r->counts.logins++;
+	c->stream.is_logged_in = true;
+	c2s_enter(c, C2S_AUTHENTICATED);
+	c2s_restart(c);
+}
+
+static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply)
+{
+	struct reactor *r = c->stream.reactor;
+
+	switch (result) {
+	case SASL_CHALLENGE:
+		c2s_enter(c, C2S_CHALLENGED);
+		write_sasl(c, "challenge", reply);
+		break;
+	case SASL_SUCCESS:
+		sasl_succeed(c, reply);
+		break;
+	case SASL_FAILURE:
+		sasl_fail(c, sasl_condition(c->sasl));
+		break;
+	case SASL_NEED_ACCOUNT:
+		store_read(r->store, 0, &sql_keys,
+			   PARAMS(P_TEXT(c->domain->text), P_TEXT(sasl_user(c->sasl))), on_account,
+			   c2s_ask(c));
+		break;
+	case SASL_NEED_HASH:
+		sasl_start_hash(c);
+		break;
+	}
+}
+
+static void sasl_take(struct c2s *c, const struct stanza *st)
+{
+	struct arena a = { 0 };
+	const char *reply = NULL;
+	const char *text = st->root->children ? element_get_text(st->root, &a) : NULL;
+	enum sasl_result result = sasl_step(c->sasl, text, &reply);
+
+	sasl_go_on(c, result, reply);
+	arena_free(&a);
+}
+
+void c2s_on_auth(struct c2s *c, struct stanza *st)
+{
+	const char *mechanism = element_get(st->root, "mechanism");
+
+	if (!c->offered) { /* RFC 6120 section 6.5.5 */
+		sasl_fail(c, "encryption-required");
+		return;
+	}
+	c->sasl = sasl_begin(mechanism ? mechanism : "", c->offered, c->stream.ssl, c->domain->text,
+			     c->stream.reactor->server->secret);
+	if (!c->sasl) {
+		sasl_fail(c, "invalid-mechanism");
+		return;
+	}
+	sasl_take(c, st);
+}
+
+void c2s_on_response(struct c2s *c, struct stanza *st)
+{
+	sasl_take(c, st);
+}
+
+void c2s_on_abort(struct c2s *c, struct stanza *st)
+{
+	(void)st;
+	sasl_fail(c, "aborted");
+}

@@ -1,0 +1,76 @@
+/* c2s_parts.h - a client's stream, and what the files of c2s call in each other. Nobody else includes it.
+ *
+ *   c2s.c          the table of what may come in which state; headers, features, STARTTLS; the end
+ *   c2s_login.c    SASL
+ *   c2s_session.c  bind, and the stanzas of a bound session
+ */
+#ifndef MUSTER_C2S_PARTS_H
+#define MUSTER_C2S_PARTS_H
+
+#include "sasl.h"
+#include "stream.h"
+
+#define SASL_NS "urn:ietf:params:xml:ns:xmpp-sasl"
+#define BIND_NS "urn:ietf:params:xml:ns:xmpp-bind"
+
+/* OPENING -> SECURE -> (CHALLENGED, CHECKING) -> AUTHENTICATED -> BINDING -> BOUND */
+enum c2s_state {
+	C2S_OPENING = 1, /* no TLS yet */
+	C2S_SECURE = 2,	 /* may authenticate */
+	C2S_CHALLENGED = 4,
+	C2S_CHECKING = 8, /* the account is being read, or the password hashed */
+	C2S_AUTHENTICATED = 16,
+	C2S_BINDING = 32,
+	C2S_BOUND = 64
+};
+
+struct c2s {
+	struct stream stream;
+	uint8_t state; /* enum c2s_state */
+	bool require_tls;
+	bool is_open; /* our header of the present stream has been written */
+	unsigned failures;
+	unsigned offered; /* mechanisms */
+	struct sasl *sasl;
+	struct jid *domain;  /* of the stream */
+	struct jid *claimed; /* the header's from: only answered to */
+	struct jid *user;    /* bare, once authenticated */
+	struct jid *full;    /* once bound */
+	struct jid *last_to; /* of the last stanza: most go to the same address again */
+	char *last_to_text;
+	char *bind_id;
+	char login[48]; /* "SCRAM-SHA-1, TLSv1.3" */
+	uint64_t session;
+	unsigned home_reactor;	   /* of the user's home; it stays there even when the host is removed */
+	uint32_t untaken, unasked; /* stanzas not credited, and not asked credit for */
+	struct envelope *early, **early_tail; /* stanzas sent while the session was being bound */
+};
+
+static inline struct c2s *c2s_of(struct stream *s)
+{
+	return CONTAINER_OF(s, struct c2s, stream);
+}
+
+/* The one writer of the state. */
+void c2s_enter(struct c2s *c, enum c2s_state state);
+/* The next bytes begin a new stream: our header is owed again, also before an error. */
+void c2s_restart(struct c2s *c);
+
+/* ---- c2s_login.c; stanzas stay the caller's, here and below */
+
+/* Adds <mechanisms/> and XEP-0440's channel bindings to the features. */
+void c2s_offer(struct c2s *c, struct buffer *b);
+void c2s_on_auth(struct c2s *c, struct stanza *st);
+void c2s_on_response(struct c2s *c, struct stanza *st);
+void c2s_on_abort(struct c2s *c, struct stanza *st);
+
+/* ---- c2s_session.c */
+
+void c2s_on_bind(struct c2s *c, struct stanza *st);
+void c2s_on_early(struct c2s *c, struct stanza *st); /* while the session is being bound */
+void c2s_drop_early(struct c2s *c);
+void c2s_on_stanza(struct c2s *c, struct stanza *st);
+void c2s_take(struct stream *s, struct envelope *e); /* ENV_BOUND, ENV_UNBOUND, ENV_CREDIT */
+void c2s_detach(struct stream *s);
+
+#endif

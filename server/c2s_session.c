@@ -1,0 +1,253 @@
+/* c2s_session.c - a client stream from bind on (RFC 6120 sections 7 and 8): asks the home for a session,
+ * sends its stanzas there, and stops reading while the home has not taken the last ones. Nothing here knows
+ * the home but by address and envelope. */
+#include <string.h>
+
+#include "c2s_parts.h"
+#include "module.h"
+#include "router.h"
+
+#define CREDIT_EVERY 32	 /* stanzas between two credits asked of the home */
+#define UNTAKEN_STOP 128 /* the home has not taken so many: stop reading */
+#define HOST_GONE_TEXT "This domain is no longer served here."
+
+/* ---- bind */
+
+/* An error answer straight from the stream, without any home: the stanza could not enter one. */
+static void c2s_refuse(struct c2s *c, struct stanza *st, enum stanza_condition condition, const char *text)
+{
+	if (stanza_is_error(st) || st->type == IQ_RESULT)
+		return;
+	stream_write(&c->stream, stanza_error(st, condition, text), c->user, c->full ? c->full : c->user);
+}
+
+void c2s_on_bind(struct c2s *c, struct stanza *st)
+{
+	struct reactor *r = c->stream.reactor;
+	struct element *bind = element_child(st->root, "bind", BIND_NS), *resource;
+	struct envelope *e;
+	enum home_kind kind;
+
+	if (st->type != IQ_SET || !bind || !st->id) {
+		c2s_refuse(c, st, NOT_AUTHORIZED, "Bind a resource first."); /* RFC 6120 section 7.1 */
+		return;
+	}
+	c->home_reactor = router_home_of(r, c->user, &kind);
+	if (kind != HOME_USER) {
+		stream_close(&c->stream, STREAM_HOST_GONE, HOST_GONE_TEXT);
+		return;
+	}
+	e = envelope_new(r, ENV_BIND);
+	e->to = jid_ref(c->user);
+	e->home_kind = HOME_USER;
+	resource = element_child(bind, "resource", BIND_NS);
+	if (resource) {
+		const char *text = element_get_text(resource, &st->arena);
+
+		if (*text) {
+			e->from = jid_with_resource(c->user, text, strlen(text));
+			if (!e->from) { /* section 7.7.2.1 */
+				envelope_free(r, e);
+				c2s_refuse(c, st, BAD_REQUEST,
+					   "This resource is not a valid resourcepart.");
+				return;
+			}
+		}
+	}
+	c->session = r->next_id++;
+	c->bind_id = mem_strdup(st->id);
+	e->stream = c->stream.id;
+	e->stream_reactor = r->index;
+	e->session = c->session;
+	memcpy(e->peer, c->stream.peer, sizeof e->peer);
+	memcpy(e->login, c->login, sizeof e->login);
+	c2s_enter(c, C2S_BINDING);
+	reactor_post(r, c->home_reactor, e);
+}
+
+void c2s_drop_early(struct c2s *c)
+{
+	struct envelope *early;
+
+	while ((early = c->early)) {
+		c->early = early->next;
+		envelope_free(c->stream.reactor, early);
+	}
+}
+
+static void on_bound(struct c2s *c, const struct envelope *e)
+{
+	struct stanza *result = stanza_new(STANZA_IQ, IQ_RESULT, c->bind_id);
+	struct element *bind = element_add(result, result->root, "bind", BIND_NS);
+	struct reactor *r = c->stream.reactor;
+	struct envelope *early;
+
+	if (!hosts_find(r->hosts, jid_domain(c->user), jid_domain_len(c->user))) { /* removed meanwhile */
+		stanza_unref(result);
+		stream_close(&c->stream, STREAM_HOST_GONE, HOST_GONE_TEXT);
+		return;
+	}
+	c->full = jid_ref(e->to);
+	element_add_text(result, bind, "jid", BIND_NS, c->full->text);
+	stream_write(&c->stream, stanza_seal(result), NULL, NULL);
+	mem_free(c->bind_id);
+	c->bind_id = NULL;
+	stream_set_timer(&c->stream, 0);
+	c2s_enter(c, C2S_BOUND);
+	while ((early = c->early)) { /* what the client had sent meanwhile */
+		c->early = early->next;
+		if (!c->stream.is_closing)
+			c2s_on_stanza(c, early->stanza);
+		envelope_free(c->stream.reactor, early);
+	}
+}
+
+/* RFC 6120 section 7.6.2.1. What the client had sent meanwhile was for a session that is not. */
+static void on_unbound(struct c2s *c)
+{
+	struct stanza *bind = stanza_seal(stanza_new(STANZA_IQ, IQ_SET, c->bind_id));
+
+	stream_write(&c->stream,
+		     stanza_error(bind, RESOURCE_CONSTRAINT, "Too many sessions of this account."), NULL,
+		     NULL);
+	stanza_unref(bind);
+	mem_free(c->bind_id);
+	c->bind_id = NULL;
+	c2s_drop_early(c);
+	c2s_enter(c, C2S_AUTHENTICATED);
+}
+
+/* Some clients do not wait for the answer to bind. Bounded by the size of one read, because reading stops.
+ */
+void c2s_on_early(struct c2s *c, struct stanza *st)
+{
+	struct envelope *e = envelope_new(c->stream.reactor, ENV_STANZA);
+
+	stream_pause(&c->stream, PAUSE_BIND);
+	e->stanza = stanza_ref(st);
+	if (!c->early)
+		c->early_tail = &c->early;
+	*c->early_tail = e;
+	c->early_tail = &e->next;
+}
+
+/* ---- stanzas of a bound session */
+
+/* RFC 6120 section 8.1.2.1: a `from` that is not the client's own ends the stream. */
+static bool from_is_own(const struct c2s *c, const char *from)
+{
+	struct jid *j;
+	bool is_own;
+
+	if (!from || strcmp(from, c->full->text) == 0 || strcmp(from, c->user->text) == 0)
+		return true;
+	j = jid_parse(from, strlen(from));
+	is_own = j && (jid_is(j, c->full) || jid_is(j, c->user));
+	jid_unref(j);
+	return is_own;
+}
+
+/* The recipient: without `to` it is the account itself (sections 10.3.1 to 10.3.3). NULL: not an address.
+ */
+static struct jid *c2s_to(struct c2s *c, const char *to)
+{
+	struct jid *j;
+
+	if (!to)
+		return jid_ref(c->user);
+	if (c->last_to && strcmp(c->last_to_text, to) == 0)
+		return jid_ref(c->last_to);
+	j = jid_parse(to, strlen(to));
+	if (!j)
+		return NULL;
+	jid_unref(c->last_to);
+	mem_free(c->last_to_text);
+	c->last_to = jid_ref(j);
+	c->last_to_text = mem_strdup(to);
+	return j;
+}
+
+static void c2s_count(struct c2s *c, struct envelope *e)
+{
+	c->untaken++;
+	if (++c->unasked >= CREDIT_EVERY) {
+		e->wants_credit = true;
+		e->count = c->unasked;
+		e->stream = c->stream.id;
+		e->stream_reactor = c->stream.reactor->index;
+		c->unasked = 0;
+	}
+	if (c->untaken > UNTAKEN_STOP)
+		stream_pause(&c->stream, PAUSE_CREDIT);
+}
+
+/* To the session's home, OUT. Takes the reference. */
+static void c2s_route(struct c2s *c, struct stanza *st)
+{
+	struct reactor *r = c->stream.reactor;
+	struct envelope *e;
+	struct jid *to;
+
+	if (!from_is_own(c, st->from)) {
+		stream_close(&c->stream, STREAM_INVALID_FROM, NULL);
+		stanza_unref(st);
+		return;
+	}
+	to = c2s_to(c, st->to);
+	if (!to) {
+		c2s_refuse(c, st, JID_MALFORMED, NULL);
+		stanza_unref(st);
+		return;
+	}
+	e = envelope_new(r, ENV_STANZA);
+	e->dir = OUT;
+	e->home_kind = HOME_USER;
+	e->from = jid_ref(c->full);
+	e->to = to;
+	e->stanza = st;
+	e->session = c->session;
+	e->trace = ++r->trace;
+	c2s_count(c, e);
+	reactor_post(r, c->home_reactor, e);
+}
+
+void c2s_on_stanza(struct c2s *c, struct stanza *st)
+{
+	/* Section 8.2.3: an IQ has an id and one of four types. */
+	if (st->kind == STANZA_IQ && (!st->id || st->type == TYPE_UNKNOWN))
+		c2s_refuse(c, st, BAD_REQUEST, st->id ? "Unknown type of IQ." : "An IQ needs an id.");
+	else
+		c2s_route(c, stanza_ref(st));
+}
+
+/* ---- envelopes from the home, and the farewell to it */
+
+void c2s_take(struct stream *s, struct envelope *e)
+{
+	struct c2s *c = c2s_of(s);
+
+	if (e->kind == ENV_BOUND && c->state == C2S_BINDING) {
+		on_bound(c, e);
+		stream_resume(s, PAUSE_BIND);
+	} else if (e->kind == ENV_UNBOUND && c->state == C2S_BINDING) {
+		on_unbound(c);
+		stream_resume(s, PAUSE_BIND);
+	} else if (e->kind == ENV_CREDIT) {
+		c->untaken -= e->count;
+		if (c->untaken <= UNTAKEN_STOP)
+			stream_resume(s, PAUSE_CREDIT);
+	}
+}
+
+void c2s_detach(struct stream *s)
+{
+	struct c2s *c = c2s_of(s);
+	struct envelope *e;
+
+	if (!(c->state & (C2S_BINDING | C2S_BOUND)))
+		return;
+	e = envelope_new(s->reactor, ENV_DETACH);
+	e->to = jid_ref(c->user);
+	e->session = c->session;
+	reactor_post(s->reactor, c->home_reactor, e);
+}

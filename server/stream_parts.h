@@ -1,0 +1,38 @@
+/* stream_parts.h - what the three files of a stream call in each other. Nobody else includes it. */
+#ifndef MUSTER_STREAM_PARTS_H
+#define MUSTER_STREAM_PARTS_H
+
+#include "stream.h"
+
+#define GOODBYE_MS 2000 /* for the peer to take what is left, and then to close its side */
+
+/* ---- stream.c */
+
+/* The connection is gone or given up. Its memory stays until libuv has let go of the handle, so this may be
+ * called anywhere; what holds the stream looks at is_dead afterwards. */
+void stream_kill(struct stream *s);
+/* All of the goodbye has left. */
+void stream_shut(struct stream *s);
+/* Begins or ends reading as its state and the reasons to pause ask for. */
+void stream_update_reading(struct stream *s);
+
+/* ---- stream_read.c */
+
+void stream_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf);
+void stream_on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf);
+/* Waits for a hello on a connection that has been in the clear, or has said nothing. */
+void stream_begin_tls(struct stream *s);
+
+/* ---- stream_write.c */
+
+void stream_dirty(struct stream *s); /* has something to write, or to do when all is written */
+void stream_init_queues(struct stream *s);
+void stream_take_write(struct reactor *r, struct stream *s, struct envelope *e);
+void stream_take_mark(struct stream *s, struct envelope *e);
+/* Empties the queues: messages go back to where they came from. */
+void stream_return_queues(struct stream *s);
+/* Sends what OpenSSL has written. To be called after every call into OpenSSL that may write: what is left
+ * in the reactor's buffer would go to the next connection that uses it. */
+void stream_send_tls(struct stream *s);
+
+#endif

@@ -1,0 +1,230 @@
+/* stream_read.c - what comes in on a stream: socket, TLS, parser, protocol.
+ *
+ * One buffer per reactor takes the bytes of any socket, another what comes out of TLS; a parser is lent to
+ * the stream while it is in the middle of something. So a stream that says nothing holds none of them. */
+#include "log.h"
+#include "stream_parts.h"
+
+/* ---- the parser */
+
+static enum stream_condition condition_of(enum xml_error error)
+{
+	switch (error) {
+	case XML_RESTRICTED:
+		return STREAM_RESTRICTED_XML;
+	case XML_BAD_ENCODING:
+		return STREAM_UNSUPPORTED_ENCODING;
+	case XML_BAD_PREFIX:
+		return STREAM_BAD_NAMESPACE_PREFIX;
+	case XML_BAD_NAMESPACE:
+		return STREAM_INVALID_NAMESPACE;
+	case XML_BAD_FORMAT:
+		return STREAM_BAD_FORMAT;
+	case XML_TOO_BIG:
+		return STREAM_POLICY_VIOLATION;
+	case XML_FINE:
+	case XML_NOT_WELL_FORMED:
+		break;
+	}
+	return STREAM_NOT_WELL_FORMED;
+}
+
+static void on_header(void *arg, const struct xml_header *h)
+{
+	struct stream *s = arg;
+
+	if (s->is_closing)
+		return;
+	s->has_header = true;
+	s->protocol->header(s, h);
+}
+
+static void on_stanza(void *arg, struct stanza *st)
+{
+	struct stream *s = arg;
+
+	if (s->is_closing) {
+		stanza_unref(st);
+		return;
+	}
+	if (st->kind < STANZA_OTHER)
+		s->reactor->counts.stanzas_in[st->kind]++;
+	s->protocol->stanza(s, st);
+	if (s->is_closing || s->is_restarting)
+		xml_stop(s->xml);
+}
+
+static void on_end(void *arg)
+{
+	stream_close(arg, STREAM_FINE, NULL);
+}
+
+static const struct xml_handlers handlers = { on_header, on_stanza, on_end };
+
+static struct xml *stream_parser(struct stream *s)
+{
+	struct reactor *r = s->reactor;
+	const struct xml_limits *limits = &r->xml_limits[s->is_logged_in];
+
+	return s->has_header ? xml_borrow(r->xml, limits, &handlers, s)
+			     : xml_new(r->xml, limits, &handlers, s);
+}
+
+static void stream_drop_parser(struct stream *s)
+{
+	xml_free(s->xml);
+	s->xml = NULL;
+}
+
+/* Gives the parser one piece; returns how much of it was taken. */
+static size_t stream_parse(struct stream *s, const char *data, size_t n)
+{
+	enum xml_error error;
+
+	if (!s->xml)
+		s->xml = stream_parser(s);
+	s->is_parsing = true;
+	error = xml_feed(s->xml, data, n);
+	s->is_parsing = false;
+	if (error != XML_FINE) {
+		stream_drop_parser(s);
+		stream_close(s, condition_of(error), xml_error_text(error));
+		return n;
+	}
+	if (s->is_restarting || s->is_closing) {
+		n = xml_consumed(s->xml);
+		stream_drop_parser(s);
+		s->is_restarting = false;
+	}
+	return n;
+}
+
+/* Feeds plaintext to the parser; more than once where a new stream begins in the middle of it. */
+static void stream_feed(struct stream *s, const char *data, size_t n)
+{
+	while (n > 0 && !s->is_closing) {
+		size_t taken;
+
+		/* RFC 6120 section 5.3.4: not even white space may follow <starttls/>. What came behind it
+		 * in the clear is somebody's injection, in the same read or in the next. */
+		if (s->is_starting_tls) {
+			stream_close(s, STREAM_POLICY_VIOLATION,
+				     "Nothing may follow <starttls/> before TLS.");
+			return;
+		}
+		taken = stream_parse(s, data, n);
+		data += taken;
+		n -= taken;
+	}
+	if (s->xml && xml_is_idle(s->xml)) {
+		xml_return(s->reactor->xml, s->xml);
+		s->xml = NULL;
+	}
+}
+
+void stream_restart(struct stream *s)
+{
+	s->has_header = false;
+	if (s->is_parsing)
+		s->is_restarting = true;
+	else
+		stream_drop_parser(s);
+}
+
+/* ---- TLS */
+
+void stream_start_tls(struct stream *s, const char *domain)
+{
+	s->domain = domain;
+	s->is_starting_tls = true;
+	stream_restart(s);
+}
+
+void stream_begin_tls(struct stream *s)
+{
+	struct reactor *r = s->reactor;
+
+	s->is_starting_tls = false;
+	s->ssl = tls_accept(&r->tls, r->hosts->certs, s->domain, s->is_direct);
+	if (s->ssl)
+		return;
+	log_warn(s->protocol->name, s->peer,
+		 "no certificate to start TLS with: put one into the certificates directory");
+	stream_kill(s);
+}
+
+/* The next piece of plaintext, or of the handshake. */
+static enum tls_result stream_decrypt(struct stream *s, size_t *got, const char **why)
+{
+	struct reactor *r = s->reactor;
+	enum tls_result result;
+
+	*got = 0;
+	if (s->is_encrypted)
+		return tls_read(s->ssl, r->plain_buffer, PLAIN_BUFFER, got, why);
+	result = tls_handshake(s->ssl, &r->tls, why);
+	if (result == TLS_OK) {
+		s->is_encrypted = true;
+		stream_dirty(s); /* it may have been told to close meanwhile */
+	}
+	return result;
+}
+
+static void stream_read_tls(struct stream *s, const char *data, size_t n)
+{
+	struct tls_io *io = &s->reactor->tls;
+	enum tls_result result;
+	const char *why = "";
+	size_t got;
+
+	ASSERT(io->out.len == 0);
+	io->in = data;
+	io->in_len = n;
+	while ((result = stream_decrypt(s, &got, &why)) == TLS_OK)
+		stream_feed(s, s->reactor->plain_buffer, got);
+	io->in_len = 0;
+	stream_send_tls(s); /* the handshake's part, an alert */
+	if (result == TLS_CLOSED)
+		stream_close(s, STREAM_FINE, NULL);
+	if (result != TLS_BROKEN || s->is_dead)
+		return;
+	log_info(s->protocol->name, s->peer, "TLS%s failed: %s", s->is_encrypted ? "" : " handshake", why);
+	stream_kill(s);
+}
+
+/* ---- the socket */
+
+void stream_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+	struct stream *s = handle->data;
+
+	(void)suggested;
+	*buf = uv_buf_init(s->reactor->read_buffer, READ_BUFFER);
+}
+
+/* The peer closed its side: whatever is still queued may yet reach it, unless it is gone. */
+static void stream_read_end(struct stream *s, bool in_order)
+{
+	s->is_eof = true;
+	stream_update_reading(s);
+	if (in_order && !s->is_shut)
+		stream_close(s, STREAM_FINE, NULL);
+	else
+		stream_kill(s);
+}
+
+void stream_on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
+{
+	struct stream *s = tcp->data;
+
+	if (n == 0 || s->is_dead)
+		return;
+	if (n < 0)
+		stream_read_end(s, n == UV_EOF);
+	else if (s->ssl)
+		stream_read_tls(s, buf->base, (size_t)n);
+	else
+		stream_feed(s, buf->base, (size_t)n);
+	if (!s->is_closing && reactor_is_blocked(s->reactor))
+		stream_pause(s, PAUSE_REACTOR);
+}
