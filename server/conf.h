@@ -68,7 +68,6 @@ struct limits_conf {
 	int64_t connections;		 /* in all */
 	int64_t connections_per_address; /* one network address */
 	int64_t sessions_per_account;
-	int64_t roster_items;
 	int64_t mailbox;	 /* stanzas in one held home */
 	int64_t hold_time;	 /* a held home that waits longer gives up with an error */
 	int64_t idle_home;	 /* then a home with no session sleeps */

@@ -95,8 +95,6 @@ static const struct option limits_options[] = {
 	  .help = "Connections from one network address." },
 	{ ROW(OPT_INT, limits_conf, sessions_per_account, "20"), .min = 1, .max = 1000,
 	  .help = "Bound resources of one account." },
-	{ ROW(OPT_INT, limits_conf, roster_items, "5000"), .min = 1, .max = 1000000,
-	  .help = "Contacts in one roster." },
 	{ ROW(OPT_INT, limits_conf, mailbox, "1000"), .min = 1, .max = 1000000,
 	  .help = "Stanzas that may wait for one address." },
 	{ ROW(OPT_TIME, limits_conf, hold_time, "10s"), .min = 100, .max = 10 * MINUTE,
