@@ -1,5 +1,5 @@
-/* disco.c - XEP-0030: what a host or an account is and can do. The features are those of the loaded modules;
- * identities and items come by hooks. */
+/* disco.c - XEP-0030: what a host or an account is and can do. The features are those of the loaded
+ * modules; identities and items come by hooks. */
 #include <string.h>
 
 #include "module.h"
@@ -7,8 +7,8 @@
 #define INFO_NS "http://jabber.org/protocol/disco#info"
 #define ITEMS_NS "http://jabber.org/protocol/disco#items"
 
-/* XEP-0030 section 8: an account tells itself and those who may see its presence, nobody else; and to those it is
- * as if there were no such account. */
+/* XEP-0030 section 8: an account tells itself and those who may see its presence, nobody else; and to those
+ * it is as if there were no such account. */
 static bool may_ask(struct ctx *c)
 {
 	return home_kind(c->home) != HOME_USER || is_from_owner(c) ||

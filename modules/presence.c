@@ -7,12 +7,6 @@
 
 #define DIRECTED_MAX 1000 /* targets of one session that are no contacts */
 
-/* Someone who got directed presence and must hear of its end (section 4.6). */
-struct directed {
-	struct directed *next;
-	struct jid *to;
-};
-
 static struct stanza *presence_new(enum stanza_type type)
 {
 	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
@@ -22,9 +16,12 @@ static struct stanza *presence_new(enum stanza_type type)
 static int8_t priority_of(struct ctx *c)
 {
 	const struct element *e = element_child(c->stanza->root, "priority", NULL);
-	long value = e ? strtol(element_get_text(e, &c->scratch), NULL, 10) : 0;
+	const char *text = e ? element_get_text(e, &c->scratch) : "";
+	char *end;
+	long value = strtol(text, &end, 10);
 
-	return value < -128 || value > 127 ? 0 : (int8_t)value;
+	end += strspn(end, " \t\r\n");
+	return *end || value < -128 || value > 127 ? 0 : (int8_t)value;
 }
 
 /* ---- directed presence */
@@ -115,15 +112,18 @@ static enum verdict become_available(struct ctx *c)
 	return DONE;
 }
 
-/* Sections 4.5.2 and 4.6.5: contacts, own sessions, and whoever was told directly. */
+/* Sections 4.5.2 and 4.6.5: contacts, own sessions, and whoever was told directly; each of them once. */
 static void become_unavailable(struct ctx *c, struct session *s, struct stanza *st)
 {
-	if (s->presence) {
+	bool is_broadcast = s->presence != NULL;
+
+	if (is_broadcast) {
 		to_contacts(c, s->full, st);
 		to_own_sessions(c, s->full, st);
 	}
 	while (s->directed) {
-		route(c, s->full, s->directed->to, stanza_ref(st));
+		if (!is_broadcast || !roster_sees_us(roster_find(home_roster(c->home), s->directed->to)))
+			route(c, s->full, s->directed->to, stanza_ref(st));
 		directed_drop(&s->directed);
 	}
 	session_set_presence(c, s, NULL, 0);
@@ -151,6 +151,8 @@ static enum verdict on_out(struct ctx *c)
 {
 	enum stanza_type type = c->stanza->type;
 
+	if (!c->session) /* it ended while this waited, and all have been told */
+		return DONE;
 	if (type == TYPE_UNKNOWN)
 		return refuse(c, BAD_REQUEST, "Unknown type of presence.");
 	if (type != PRESENCE_AVAILABLE && type != PRESENCE_UNAVAILABLE)

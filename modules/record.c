@@ -1,13 +1,12 @@
 /* record.c - every message is on record before it is delivered (design, section 3): one row in `record` per
- * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records is its
- * policy (column records of table host). */
-#include <string.h>
-
+ * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records is
+ * its policy (column records of table host). */
 #include "module.h"
 
 static const struct sql sql_record = {
 	.name = "record_insert",
-	.text = "insert into record (id, sender, recipient, stanza) values ($1, $2, $3, $4) on conflict (id) do nothing",
+	.text = "insert into record (id, sender, recipient, stanza) values ($1, $2, $3, $4) on conflict "
+		"(id) do nothing",
 };
 static const struct sql sql_entry = {
 	.name = "entry_insert",
@@ -15,28 +14,14 @@ static const struct sql sql_entry = {
 		" on conflict (owner, id) do nothing",
 };
 
-/* What people say to each other: a body, or one that is encrypted. Typing notices, receipts and the like are
- * no content; rooms record their own talk. */
-static bool is_content(const struct stanza *st)
-{
-	if (st->type != MESSAGE_CHAT && st->type != MESSAGE_NORMAL)
-		return false;
-	if (element_child(st->root, "body", NULL))
-		return true;
-	for (const struct element *e = st->root->children; e; e = e->next)
-		if (e->name && e->ns && (strcmp(e->name, "encrypted") == 0 || strcmp(e->name, "openpgp") == 0))
-			return true;
-	return false;
-}
-
 static void write_record(struct ctx *c, struct write *w)
 {
 	struct buffer text = { 0 };
 
 	stanza_write(&text, c->stanza, NULL, NULL);
 	write_add(w, &sql_record,
-		  PARAMS(P_INT(c->record), P_TEXTN(c->from->text, c->from->len), P_TEXTN(c->to->text, c->to->len),
-			 P_TEXTN(text.data, text.len)));
+		  PARAMS(P_INT(c->record), P_TEXTN(c->from->text, c->from->len),
+			 P_TEXTN(c->to->text, c->to->len), P_TEXTN(text.data, text.len)));
 	buffer_free(&text);
 }
 
@@ -46,19 +31,19 @@ static int64_t write_entry(struct ctx *c, struct write *w, const struct jid *pee
 	int64_t id = entry_id_new(c);
 
 	write_add(w, &sql_entry,
-		  PARAMS(P_INT(home_account(c->home)), P_INT(id), P_INT(c->record), P_TEXTN(peer->text, peer->bare_len),
-			 P_INT(is_out)));
+		  PARAMS(P_INT(home_account(c->home)), P_INT(id), P_INT(c->record),
+			 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out)));
 	return id;
 }
 
-/* Step 1: the home it enters. A message to oneself is one row, and an incoming one. */
+/* Step 1: the home it enters. A message to oneself is one row, an incoming one; it has arrived with it. */
 static enum verdict on_out(struct ctx *c)
 {
 	bool to_oneself = jid_is_same_bare(c->to, home_jid(c->home));
 	struct write *w;
 	int64_t id;
 
-	if (!home_records(c->home) || !is_content(c->stanza))
+	if (!home_records(c->home) || !message_is_content(c->stanza))
 		return PASS;
 	c->record = record_id_new(c);
 	w = begin_write(c);
@@ -66,20 +51,20 @@ static enum verdict on_out(struct ctx *c)
 	id = write_entry(c, w, c->to, !to_oneself);
 	if (to_oneself)
 		c->entry = id;
-	transit_add(c, w);
+	else
+		transit_add(c, w);
 	record(c, w);
 	return PASS;
 }
 
-/* Step 2: the home where it ends. What the sender's host did not record, this one does. */
+/* Step 2: the home where it ends, by its own host's policy: what the sender's host did not record, this one
+ * does, and the other way round. */
 static enum verdict on_in(struct ctx *c)
 {
 	bool is_recorded = c->record != 0;
 	struct write *w;
 
-	if (c->entry || !home_account(c->home))
-		return PASS;
-	if (!is_recorded && (!home_records(c->home) || !is_content(c->stanza)))
+	if (c->entry || !home_records(c->home) || !message_is_content(c->stanza))
 		return PASS;
 	if (!is_recorded)
 		c->record = record_id_new(c);

@@ -1,18 +1,20 @@
-/* roster.c - RFC 6121 section 2: the contact list as the client reads and edits it. The table in memory is the
- * core's (server/roster.h); it is loaded when the home wakes, and changed after the change is committed. */
+/* roster.c - RFC 6121 section 2: the contact list as the client reads and edits it. The table in memory is
+ * the core's (server/roster.h); it is loaded when the home wakes, and changed after the change is
+ * committed. */
 #include <string.h>
 
 #include "module.h"
 
 #define ROSTER_NS "jabber:iq:roster"
+#define GROUPS_MAX 100 /* of one contact */
 
 struct roster_options {
 	int64_t items;
 };
 
 static const struct option options[] = {
-	{ "items", OPT_INT, offsetof(struct roster_options, items), "5000", "How many contacts an account may have.", 1,
-	  1000000, NULL },
+	{ "items", OPT_INT, offsetof(struct roster_options, items), "5000",
+	  "How many contacts an account may have, with those who ask to become one.", 1, 1000000, NULL },
 	OPTIONS_END,
 };
 
@@ -47,6 +49,9 @@ static void load_row(struct roster *r, const struct rows *rows, unsigned i)
 
 static enum verdict on_load(struct ctx *c, const struct rows *rows)
 {
+	const struct roster_options *o = module_options(c);
+
+	home_roster(c->home)->bound = (uint32_t)o->items;
 	for (unsigned i = 0; i < rows_count(rows); i++)
 		load_row(home_roster(c->home), rows, i);
 	return DONE;
@@ -57,7 +62,9 @@ static enum verdict on_load(struct ctx *c, const struct rows *rows)
 /* Section 2.1.3: only the account's own sessions. */
 static enum verdict on_get(struct ctx *c)
 {
-	struct session *s = is_from_owner(c) && jid_has_resource(c->from) ? session_find(c->home, jid_resource(c->from)) : NULL;
+	struct session *s = is_from_owner(c) && jid_has_resource(c->from)
+				? session_find(c->home, jid_resource(c->from))
+				: NULL;
 	const struct roster_item *item = NULL;
 	struct stanza *result;
 	struct element *query;
@@ -84,13 +91,21 @@ struct edit {
 
 static const struct sql sql_edit = {
 	.name = "roster_edit",
-	.text = "insert into roster (owner, contact, name, groups, in_roster) values ($1, $2, $3, $4, 1)"
-		" on conflict (owner, contact) do update set name = excluded.name, groups = excluded.groups,"
-		" in_roster = 1",
+	.text =
+	    "insert into roster (owner, contact, name, groups, in_roster) values ($1, $2, $3, $4, 1)"
+	    " on conflict (owner, contact) do update set name = excluded.name, groups = excluded.groups,"
+	    " in_roster = 1",
 };
 static const struct sql sql_remove = {
 	.name = "roster_remove",
-	.text = "delete from roster where owner = $1 and contact = $2",
+	.text = "delete from roster where owner = $1 and contact = $2 and pending_in = 0",
+};
+/* The contact's own request is not answered by that: it goes on waiting. */
+static const struct sql sql_empty = {
+	.name = "roster_empty",
+	.text = "update roster set name = null, groups = null, subscription = 0, ask = 0, approved = 0, "
+		"in_roster = 0"
+		" where owner = $1 and contact = $2 and pending_in = 1",
 };
 
 static enum verdict edit_end(struct edit *e, enum verdict v)
@@ -102,8 +117,8 @@ static enum verdict edit_end(struct edit *e, enum verdict v)
 	return v;
 }
 
-/* The groups of an item (section 2.1.2.6) as stored; NULL, and why: one is empty or too long, or two are the
- * same. */
+/* The groups of an item (section 2.1.2.6) as stored; NULL, and why: there are too many, one is empty or too
+ * long, or two are the same. */
 static char *read_groups(struct ctx *c, const struct element *item, enum stanza_condition *why)
 {
 	unsigned n = 0;
@@ -112,6 +127,9 @@ static char *read_groups(struct ctx *c, const struct element *item, enum stanza_
 
 	for (e = element_child(item, "group", ROSTER_NS); e; e = element_next(e, "group", ROSTER_NS))
 		n++;
+	*why = NOT_ACCEPTABLE;
+	if (n > GROUPS_MAX)
+		return NULL;
 	groups = ctx_new(c, (n + 1) * sizeof *groups);
 	n = 0;
 	for (e = element_child(item, "group", ROSTER_NS); e; e = element_next(e, "group", ROSTER_NS)) {
@@ -151,7 +169,8 @@ static enum verdict read_edit(struct ctx *c, struct edit *e)
 	e->is_remove = subscription && strcmp(subscription, "remove") == 0;
 	e->groups = read_groups(c, item, &why);
 	if (!e->groups)
-		return refuse(c, why, "Group names are neither empty, nor too long, nor twice the same.");
+		return refuse(c, why,
+			      "Groups are neither too many, nor empty, nor too long, nor twice the same.");
 	return PASS;
 }
 
@@ -161,7 +180,7 @@ static enum verdict on_edited(struct ctx *c, const struct rows *r)
 	struct roster_item *item;
 
 	if (rows_status(r) != STORE_OK)
-		return edit_end(e, refuse(c, INTERNAL_SERVER_ERROR, NULL));
+		return edit_end(e, refuse_unstored(c, r));
 	item = roster_add(home_roster(c->home), e->jid);
 	mem_free(item->name);
 	item->name = e->name && *e->name ? mem_strdup(e->name) : NULL;
@@ -174,21 +193,31 @@ static enum verdict on_edited(struct ctx *c, const struct rows *r)
 
 static enum verdict start_edit(struct ctx *c, struct edit *e)
 {
-	const struct roster *r = home_roster(c->home);
-	const struct roster_options *o = module_options(c);
 	struct write *w;
 	struct jid *bare;
 
 	if (jid_is_same_bare(e->jid, home_jid(c->home))) /* section 2.3.3: not oneself */
 		return refuse(c, NOT_ALLOWED, "You cannot be your own contact.");
-	if (!roster_find(r, e->jid) && r->items.count >= o->items)
+	if (!roster_find(home_roster(c->home), e->jid) && roster_is_full(home_roster(c->home)))
 		return refuse(c, RESOURCE_CONSTRAINT, "The contact list is full.");
 	bare = jid_bare(e->jid);
 	w = begin_write(c);
-	write_add(w, &sql_edit,
-		  PARAMS(P_INT(home_account(c->home)), P_TEXT(bare->text), P_TEXT(e->name), P_TEXT(e->groups)));
+	write_add(
+	    w, &sql_edit,
+	    PARAMS(P_INT(home_account(c->home)), P_TEXT(bare->text), P_TEXT(e->name), P_TEXT(e->groups)));
 	jid_unref(bare);
 	return change(c, w, on_edited);
+}
+
+/* As in sql_empty. */
+static void item_empty(struct roster_item *item)
+{
+	mem_free(item->name);
+	mem_free(item->groups);
+	item->name = NULL;
+	item->groups = NULL;
+	item->subscription = SUB_NONE;
+	item->ask = item->approved = item->in_roster = false;
 }
 
 static enum verdict on_removed(struct ctx *c, const struct rows *r)
@@ -197,11 +226,12 @@ static enum verdict on_removed(struct ctx *c, const struct rows *r)
 	struct roster_item *item = roster_find(home_roster(c->home), e->jid);
 
 	if (rows_status(r) != STORE_OK)
-		return edit_end(e, refuse(c, INTERNAL_SERVER_ERROR, NULL));
+		return edit_end(e, refuse_unstored(c, r));
 	if (item) {
-		item->in_roster = false;
+		item_empty(item);
 		roster_push(c, item); /* not in the roster: pushed as removed */
-		roster_remove(home_roster(c->home), item);
+		if (!item->pending_in)
+			roster_remove(home_roster(c->home), item);
 	}
 	return edit_end(e, reply(c, NULL));
 }
@@ -211,7 +241,8 @@ static struct stanza *presence_new(enum stanza_type type)
 	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
 }
 
-/* Section 2.5.2: the contact is told what it loses, and that survives a crash. */
+/* Section 2.5.2: the contact is told what it loses, and that survives a crash. As in section 3.2.2 it sees
+ * the sessions go while it may still see them. */
 static void cancel_subscriptions(struct ctx *c, struct write *w, const struct roster_item *item)
 {
 	const struct jid *own = home_jid(c->home);
@@ -219,12 +250,12 @@ static void cancel_subscriptions(struct ctx *c, struct write *w, const struct ro
 
 	if ((item->subscription & SUB_TO) || item->ask)
 		route_with(c, w, own, item->jid, presence_new(PRESENCE_UNSUBSCRIBE));
-	if (item->subscription & SUB_FROM) {
-		route_with(c, w, own, item->jid, presence_new(PRESENCE_UNSUBSCRIBED));
-		SESSION_EACH (s, c->home)
-			if (s->presence)
-				route(c, s->full, item->jid, presence_new(PRESENCE_UNAVAILABLE));
-	}
+	if (!(item->subscription & SUB_FROM))
+		return;
+	SESSION_EACH (s, c->home)
+		if (s->presence)
+			route_after(c, s->full, item->jid, presence_new(PRESENCE_UNAVAILABLE));
+	route_with(c, w, own, item->jid, presence_new(PRESENCE_UNSUBSCRIBED));
 }
 
 static enum verdict start_remove(struct ctx *c, struct edit *e)
@@ -235,6 +266,7 @@ static enum verdict start_remove(struct ctx *c, struct edit *e)
 	if (!item || !item->in_roster) /* section 2.5.3 */
 		return refuse(c, ITEM_NOT_FOUND, NULL);
 	w = begin_write(c);
+	write_add(w, &sql_empty, PARAMS(P_INT(home_account(c->home)), P_TEXT(item->jid->text)));
 	write_add(w, &sql_remove, PARAMS(P_INT(home_account(c->home)), P_TEXT(item->jid->text)));
 	cancel_subscriptions(c, w, item);
 	return change(c, w, on_removed);

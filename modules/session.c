@@ -1,10 +1,11 @@
-/* session.c - RFC 3921 section 3: session establishment, which old clients still ask for. A bound resource is
- * all it takes since RFC 6120, so it is announced as optional and answered with nothing to do. */
+/* session.c - RFC 3921 section 3: session establishment, which old clients still ask for. A bound resource
+ * is all it takes since RFC 6120, so it is announced as optional and answered with nothing to do. */
 #include "module.h"
 
 static enum verdict on_session(struct ctx *c)
 {
-	return is_from_owner(c) || home_kind(c->home) == HOME_HOST ? reply(c, NULL) : refuse(c, FORBIDDEN, NULL);
+	return is_from_owner(c) || home_kind(c->home) == HOME_HOST ? reply(c, NULL)
+								   : refuse(c, FORBIDDEN, NULL);
 }
 
 static const char *const stream_features[] = {

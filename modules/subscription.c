@@ -1,32 +1,36 @@
 /* subscription.c - RFC 6121 section 3: who may see whose presence.
  *
- * The tables of appendix A as four bits: TO and FROM are established, OUT waits for the contact's answer, IN for
- * the user's. Each kind of stanza, in each direction, sets and clears some of them; whether it is passed on
- * depends on whether any of them was set. The new state is committed, together with the row that carries the
- * stanza to the other side, before anything is said (design, section 3). */
+ * The tables of appendix A as four bits: TO and FROM are established, OUT waits for the contact's answer,
+ * IN for the user's. Each kind of stanza, in each direction, sets and clears some of them; whether it is
+ * passed on depends on whether any of them was set. The new state is committed, together with the row that
+ * carries the stanza to the other side, before anything is said (design, section 3). */
 #include <string.h>
 
 #include "module.h"
 
 enum { TO = SUB_TO, FROM = SUB_FROM, PENDING_OUT = 4, PENDING_IN = 8 };
 
+#define REQUEST_MAX 4096 /* bytes of a request that waits; a longer one is shown without what it says */
+
 struct plan {
 	struct jid *contact; /* bare */
 	unsigned before, after;
 	bool approved_before, approved;
-	bool passes_on;   /* OUT: to the contact; IN: to the user's sessions */
-	bool answers;     /* IN: `subscribed` is answered without asking the user */
-	bool enters;      /* the contact enters the roster */
-	bool was_known;   /* there is an item */
+	bool passes_on; /* OUT: to the contact; IN: to the user's sessions */
+	bool answers;	/* IN: `subscribed` is answered without asking the user */
+	bool enters;	/* the contact enters the roster */
+	bool was_known; /* there is an item */
 };
 
 static const struct sql sql_state = {
 	.name = "subscription_state",
-	.text = "insert into roster (owner, contact, subscription, ask, pending_in, approved, in_roster, request)"
+	.text = "insert into roster (owner, contact, subscription, ask, pending_in, approved, in_roster, "
+		"request)"
 		" values ($1, $2, $3, $4, $5, $6, $7, $8)"
 		" on conflict (owner, contact) do update set subscription = excluded.subscription,"
 		" ask = excluded.ask, pending_in = excluded.pending_in, approved = excluded.approved,"
-		" in_roster = excluded.in_roster, request = excluded.request",
+		" in_roster = excluded.in_roster, request = case when excluded.pending_in = 1"
+		" then coalesce(excluded.request, roster.request) end",
 };
 static const struct sql sql_forget = {
 	.name = "subscription_forget",
@@ -97,7 +101,8 @@ static void plan_read(struct ctx *c, struct plan *p, struct jid *contact)
 	if (!item)
 		return;
 	p->was_known = true;
-	p->before = item->subscription | (item->ask ? PENDING_OUT : 0) | (item->pending_in ? PENDING_IN : 0);
+	p->before =
+	    item->subscription | (item->ask ? PENDING_OUT : 0) | (item->pending_in ? PENDING_IN : 0);
 	p->approved = p->approved_before = item->approved;
 	p->after = p->before;
 }
@@ -120,6 +125,12 @@ static bool is_worth_keeping(struct ctx *c, const struct plan *p)
 	return p->after || p->approved || is_in_roster(c, p);
 }
 
+/* The stanza in hand is a request that will wait, and is kept whole. */
+static bool is_kept(const struct ctx *c, const struct plan *p)
+{
+	return p->after & PENDING_IN && !(p->before & PENDING_IN) && c->stanza->bytes_len <= REQUEST_MAX;
+}
+
 static void plan_store(struct ctx *c, const struct plan *p, struct write *w)
 {
 	struct buffer request = { 0 };
@@ -128,7 +139,7 @@ static void plan_store(struct ctx *c, const struct plan *p, struct write *w)
 		write_add(w, &sql_forget, PARAMS(P_INT(home_account(c->home)), P_TEXT(p->contact->text)));
 		return;
 	}
-	if (p->after & PENDING_IN && !(p->before & PENDING_IN))
+	if (is_kept(c, p))
 		stanza_write(&request, c->stanza, NULL, NULL);
 	write_add(w, &sql_state,
 		  PARAMS(P_INT(home_account(c->home)), P_TEXT(p->contact->text), P_INT(p->after & SUB_BOTH),
@@ -142,18 +153,33 @@ static struct stanza *presence_new(enum stanza_type type)
 	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
 }
 
-/* Sections 3.1.5, 3.2.2, 3.3.3: the contact sees us from now on, or no more. */
-static void tell_presence(struct ctx *c, const struct plan *p)
+static bool is_lost(const struct plan *p) /* the contact sees us no more */
 {
-	bool sees = p->after & FROM, saw = p->before & FROM;
+	return p->before & FROM && !(p->after & FROM);
+}
+
+/* Section 3.1.5: the contact sees us from now on. */
+static void tell_available(struct ctx *c, const struct plan *p)
+{
 	struct session *s;
 
-	if (sees == saw)
+	if (p->before & FROM || !(p->after & FROM))
 		return;
 	SESSION_EACH (s, c->home)
 		if (s->presence)
-			route(c, s->full, p->contact,
-			      sees ? stanza_ref(s->presence) : presence_new(PRESENCE_UNAVAILABLE));
+			route(c, s->full, p->contact, stanza_ref(s->presence));
+}
+
+/* Sections 3.2.2 and 3.3.3. The mailbox waits for the change: when that is committed the sessions are the
+ * same. */
+static void tell_unavailable(struct ctx *c)
+{
+	const struct plan *p = c->own;
+	struct session *s;
+
+	SESSION_EACH (s, c->home)
+		if (s->presence)
+			route_after(c, s->full, p->contact, presence_new(PRESENCE_UNAVAILABLE));
 }
 
 static void plan_apply(struct ctx *c, const struct plan *p)
@@ -178,7 +204,7 @@ static void plan_apply(struct ctx *c, const struct plan *p)
 	item->approved = p->approved;
 	if (!item->pending_in || !(p->before & PENDING_IN)) {
 		stanza_unref(item->request);
-		item->request = item->pending_in ? stanza_ref(c->stanza) : NULL;
+		item->request = is_kept(c, p) ? stanza_ref(c->stanza) : NULL;
 	}
 	if (item->in_roster && (shows || !was_in_roster || p->approved != p->approved_before))
 		roster_push(c, item);
@@ -198,16 +224,16 @@ static enum verdict on_out_stored(struct ctx *c, const struct rows *r)
 	struct plan *p = c->own;
 
 	if (rows_status(r) != STORE_OK)
-		return plan_end(p, refuse(c, INTERNAL_SERVER_ERROR, NULL));
+		return plan_end(p, refuse_unstored(c, r));
 	plan_apply(c, p);
-	tell_presence(c, p);
+	tell_available(c, p);
 	return plan_end(p, DONE);
 }
 
 static bool is_subscription(const struct stanza *st)
 {
-	return st->type == PRESENCE_SUBSCRIBE || st->type == PRESENCE_SUBSCRIBED || st->type == PRESENCE_UNSUBSCRIBE ||
-	       st->type == PRESENCE_UNSUBSCRIBED;
+	return st->type == PRESENCE_SUBSCRIBE || st->type == PRESENCE_SUBSCRIBED ||
+	       st->type == PRESENCE_UNSUBSCRIBE || st->type == PRESENCE_UNSUBSCRIBED;
 }
 
 static enum verdict on_out(struct ctx *c)
@@ -224,8 +250,12 @@ static enum verdict on_out(struct ctx *c)
 	plan_out(p, c->stanza->type);
 	if (!plan_changes(p) && !p->passes_on)
 		return plan_end(p, DONE);
+	if (!p->was_known && p->enters && roster_is_full(home_roster(c->home)))
+		return plan_end(p, refuse(c, RESOURCE_CONSTRAINT, "The contact list is full."));
 	w = begin_write(c);
 	plan_store(c, p, w);
+	if (is_lost(p)) /* first, while the contact may still see it: section 3.2.2 */
+		tell_unavailable(c);
 	if (p->passes_on) /* from and to are bare: sections 3.1.2, 3.1.5, 3.2.2, 3.3.2 */
 		route_with(c, w, home_jid(c->home), p->contact, stanza_ref(c->stanza));
 	return plan_end(p, change(c, w, on_out_stored));
@@ -233,8 +263,8 @@ static enum verdict on_out(struct ctx *c)
 
 /* ---- in: what contacts ask for and answer (section 3.1.3 and its like) */
 
-/* A request goes to the sessions that are available (section 3.1.3), an answer to those that have asked for the
- * roster (sections 3.1.6, 3.2.3, 3.3.3). */
+/* A request goes to the sessions that are available (section 3.1.3), an answer to those that have asked for
+ * the roster (sections 3.1.6, 3.2.3, 3.3.3). */
 static void deliver_to_sessions(struct ctx *c, const struct jid *from)
 {
 	struct session *s;
@@ -253,7 +283,7 @@ static enum verdict on_in_stored(struct ctx *c, const struct rows *r)
 	if (p->passes_on) /* before the push: section 3.1.6 */
 		deliver_to_sessions(c, p->contact);
 	plan_apply(c, p);
-	tell_presence(c, p);
+	tell_available(c, p);
 	return plan_end(p, DONE);
 }
 
@@ -272,9 +302,13 @@ static enum verdict on_in(struct ctx *c)
 			route(c, home_jid(c->home), p->contact, presence_new(PRESENCE_SUBSCRIBED));
 		return plan_end(p, DONE);
 	}
+	if (!p->was_known && roster_is_full(home_roster(c->home))) /* requests of strangers take room too */
+		return plan_end(p, refuse(c, RESOURCE_CONSTRAINT, NULL));
 	w = begin_write(c);
 	plan_store(c, p, w);
 	transit_done(c, w);
+	if (is_lost(p))
+		tell_unavailable(c);
 	if (p->answers)
 		route_with(c, w, home_jid(c->home), p->contact, presence_new(PRESENCE_SUBSCRIBED));
 	return plan_end(p, change(c, w, on_in_stored));
@@ -288,7 +322,9 @@ static enum verdict on_available(struct ctx *c)
 	while ((item = roster_walk(home_roster(c->home), item)))
 		if (item->pending_in)
 			deliver(c, c->session, item->jid, home_jid(c->home),
-				item->request ? stanza_ref(item->request) : presence_new(PRESENCE_SUBSCRIBE), 0, 1);
+				item->request ? stanza_ref(item->request)
+					      : presence_new(PRESENCE_SUBSCRIBE),
+				0, 1);
 	return PASS;
 }
 

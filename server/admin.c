@@ -14,6 +14,15 @@
 
 /* ---- shared */
 
+bool admin_may_write(struct request *r)
+{
+	if (!store_is_away(admin_reactor(r)->store))
+		return true;
+	request_fail(r, CONTROL_AWAY, "The database does not answer; nothing was changed.",
+		     "Try again when \"musterctl status\" says that it is back.");
+	return false;
+}
+
 json_t *admin_time(int64_t seconds)
 {
 	char text[32];
@@ -109,6 +118,11 @@ static const struct sql sql_host_remove = {
 	.text = "delete from host where name = $1",
 };
 
+static const struct sql sql_host_set = {
+	.name = "host_set",
+	.text = "update host set records = $1 where name = $2",
+};
+
 struct host_job {
 	struct request *request;
 	const char *name; /* prepared */
@@ -144,6 +158,8 @@ static void on_host_written(void *arg, const struct rows *rows)
 
 static void host_job_write(struct request *r, const char *name, bool is_new)
 {
+	if (!admin_may_write(r))
+		return;
 	struct host_job *job = arena_zalloc(request_arena(r), sizeof(*job));
 	struct reactor *reactor = admin_reactor(r);
 	*job = (struct host_job){ .request = r, .name = name, .is_new = is_new };
@@ -169,6 +185,18 @@ static void host_add(struct request *r)
 			      "The domain %s is served already.", prepared);
 	else
 		host_job_write(r, prepared, true);
+}
+
+static void host_set(struct request *r)
+{
+	const struct host *h = admin_host(r, request_arg(r, "name"));
+	if (!h || !admin_may_write(r))
+		return;
+	struct host_job *job = arena_zalloc(request_arena(r), sizeof(*job));
+	*job = (struct host_job){ .request = r, .name = arena_strdup(request_arena(r), h->jid->text) };
+	struct write *w = write_new(admin_reactor(r)->store, 0);
+	write_add(w, &sql_host_set, PARAMS(P_INT(request_bool(r, "record", h->records)), P_TEXT(job->name)));
+	write_commit(w, on_host_written, job);
 }
 
 static void host_remove(struct request *r)
@@ -369,6 +397,7 @@ static const struct argument password_arguments[] = {
 const struct command admin_commands[] = {
 	{ "host add", "Serves a domain.", host_add_arguments, host_add },
 	{ "host list", "Lists the served domains.", NULL, host_list },
+	{ "host set", "Changes the policy of a domain.", host_add_arguments, host_set },
 	{ "host remove", "Ends serving a domain; its accounts go with it.", host_arguments, host_remove },
 	{ "user add", "Adds an account.", password_arguments, admin_user_add },
 	{ "user passwd", "Changes a password.", password_arguments, admin_user_passwd },

@@ -36,6 +36,8 @@ const struct host *admin_host(struct request *r, const char *name);
 struct jid *admin_account(struct request *r, bool or_session);
 /* Whether the database did its work and the server is not stopping; else the request has been failed. */
 bool admin_store_ok(struct request *r, const struct rows *rows);
+/* Whether the database is there to take a change; else the request has been failed. */
+bool admin_may_write(struct request *r);
 /* Unix seconds as people and programs read it, UTC. */
 json_t *admin_time(int64_t seconds);
 

@@ -16,10 +16,9 @@
 struct session_row {
 	struct jid *jid; /* a reference */
 	int64_t since;
-	const char *login; /* static */
 	int8_t priority;
 	bool is_available;
-	char peer[64];
+	char peer[sizeof(((struct session *)0)->peer)], login[sizeof(((struct session *)0)->login)];
 };
 
 struct session_list {
@@ -67,11 +66,11 @@ static void list_add(struct reactor *r, void *arg)
 			*row = (struct session_row){
 				.jid = jid_ref(s->full),
 				.since = s->since,
-				.login = s->login,
 				.priority = s->priority,
 				.is_available = s->presence != NULL,
 			};
 			memcpy(row->peer, s->peer, sizeof(row->peer));
+			memcpy(row->login, s->login, sizeof(row->login));
 		}
 	}
 }
@@ -87,7 +86,7 @@ static json_t *row_json(const struct session_row *row)
 	return json_pack("{s:s, s:o, s:s, s:b, s:i, s:s}", "jid", row->jid->text, "since",
 			 admin_time(row->since / 1000000), "peer", row->peer, "available",
 			 (int)row->is_available, "priority", (int)row->priority, "login",
-			 row->login ? row->login : "");
+			 row->login);
 }
 
 static void list_show(void *arg)

@@ -176,7 +176,7 @@ static void on_derived(uv_work_t *work, int status)
 static void set_password(struct request *r, bool is_new)
 {
 	struct user_job *job = job_new(r);
-	if (!job)
+	if (!job || !admin_may_write(r))
 		return;
 	job->is_new = is_new;
 	job->password = request_arg(r, "password");
@@ -220,7 +220,7 @@ static void on_found(void *arg, const struct rows *rows)
 void admin_user_remove(struct request *r)
 {
 	struct user_job *job = job_new(r);
-	if (job)
+	if (job && admin_may_write(r))
 		store_read(admin_reactor(r)->store, 0, &sql_find,
 			   PARAMS(P_TEXT(job->domain), P_TEXT(job->name)), on_found, job);
 }

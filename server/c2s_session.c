@@ -21,6 +21,12 @@ static void c2s_refuse(struct c2s *c, struct stanza *st, enum stanza_condition c
 	stream_write(&c->stream, stanza_error(st, condition, text), c->user, c->full ? c->full : c->user);
 }
 
+/* The server itself or the account: what may be spoken to before there is a resource. */
+static bool is_for_server(const struct c2s *c, const char *to)
+{
+	return !to || strcmp(to, c->domain->text) == 0 || strcmp(to, c->user->text) == 0;
+}
+
 void c2s_on_bind(struct c2s *c, struct stanza *st)
 {
 	struct reactor *r = c->stream.reactor;
@@ -28,8 +34,12 @@ void c2s_on_bind(struct c2s *c, struct stanza *st)
 	struct envelope *e;
 	enum home_kind kind;
 
+	if (!is_for_server(c, st->to)) { /* RFC 6120 section 7.1 */
+		stream_close(&c->stream, STREAM_NOT_AUTHORIZED, "Bind a resource first.");
+		return;
+	}
 	if (st->type != IQ_SET || !bind || !st->id) {
-		c2s_refuse(c, st, NOT_AUTHORIZED, "Bind a resource first."); /* RFC 6120 section 7.1 */
+		c2s_refuse(c, st, NOT_AUTHORIZED, "Bind a resource first.");
 		return;
 	}
 	c->home_reactor = router_home_of(r, c->user, &kind);

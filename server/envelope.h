@@ -10,34 +10,34 @@ struct reactor;
 
 enum envelope_kind {
 	/* to the home of `to` */
-	ENV_STANZA,   /* a stanza in direction `dir`; OUT: of session `session` */
-	ENV_BIND,     /* a stream that has authenticated wants a session; `from` full: wants that resource */
-	ENV_DETACH,   /* a session's stream has ended */
+	ENV_STANZA, /* a stanza in direction `dir`; OUT: of session `session` */
+	ENV_BIND,   /* a stream that has authenticated wants a session; `from` full: wants that resource */
+	ENV_DETACH, /* a session's stream has ended */
 	ENV_RETURNED, /* a message that a dead stream never wrote: COPY and ACT again */
 	ENV_SETTLED,  /* all that was delivered to the session before ENV_SETTLE is written */
 	ENV_KICK,     /* end the session with `session`'s id (0: all) with stream error `condition` */
 	ENV_FORGET,   /* the account was added, changed or removed: forget what was loaded */
 	/* to the stream `stream` */
-	ENV_WRITE,    /* write the stanza */
-	ENV_BOUND,    /* the session is there: `to` is its full address, `session` its id */
-	ENV_UNBOUND,  /* the account has all the sessions it may have */
-	ENV_SETTLE,   /* answer with ENV_SETTLED when all that was queued before is written */
-	ENV_CREDIT,   /* the home has taken `count` of the stream's stanzas */
-	ENV_CLOSE,    /* close with stream error `condition` */
+	ENV_WRITE,   /* write the stanza */
+	ENV_BOUND,   /* the session is there: `to` is its full address, `session` its id */
+	ENV_UNBOUND, /* the account has all the sessions it may have */
+	ENV_SETTLE,  /* answer with ENV_SETTLED when all that was queued before is written */
+	ENV_CREDIT,  /* the home has taken `count` of the stream's stanzas */
+	ENV_CLOSE,   /* close with stream error `condition` */
 	/* to the reactor itself */
-	ENV_RUN       /* call run(reactor, arg) */
+	ENV_RUN /* call run(reactor, arg) */
 };
 
 #define ENVELOPE_IS_HOME(e) ((e)->kind <= ENV_FORGET)
 
 struct envelope {
 	struct envelope *next;
-	uint8_t kind;      /* enum envelope_kind */
-	uint8_t dir;       /* enum direction */
-	uint8_t home_kind; /* what `to` is; decided once, by the router on the sending reactor */
-	bool is_entry;     /* ENV_WRITE: comes back as ENV_RETURNED if it was not written */
-	bool is_replayed;  /* was in transit when the server ended: is never refused for lack of room */
-	bool wants_credit; /* OUT: answer with ENV_CREDIT when taken */
+	uint8_t kind;	    /* enum envelope_kind */
+	uint8_t dir;	    /* enum direction */
+	uint8_t home_kind;  /* what `to` is; decided once, by the router on the sending reactor */
+	bool is_entry;	    /* ENV_WRITE: comes back as ENV_RETURNED if it was not written */
+	bool is_replayed;   /* was in transit when the server ended: is never refused for lack of room */
+	bool wants_credit;  /* OUT: answer with ENV_CREDIT when taken */
 	uint16_t condition; /* enum stream_condition */
 	uint32_t count;
 	uint32_t stream_reactor;
@@ -45,10 +45,10 @@ struct envelope {
 	struct jid *from, *to; /* references */
 	struct stanza *stanza; /* reference */
 	uint64_t trace;
-	uint64_t ticket;  /* nothing that follows from it may leave this reactor before that group commits */
-	int64_t record;   /* id of its record, 0: not on record */
-	int64_t entry;    /* id in the recipient's index */
-	int64_t transit;  /* id of its transit row, 0: none */
+	uint64_t ticket; /* nothing that follows from it may leave this reactor before that group commits */
+	int64_t record;	 /* id of its record, 0: not on record */
+	int64_t entry;	 /* id in the recipient's index */
+	int64_t transit; /* id of its transit row, 0: none */
 	const char *text; /* static: ENV_CLOSE's explanation */
 	union {
 		struct { /* ENV_BIND: the network address, and how the client logged in */

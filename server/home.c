@@ -8,8 +8,11 @@
 #include "server.h"
 #include "stream.h"
 
-#define ABSENT_SECONDS 5  /* how long an address without account is remembered */
+#define ABSENT_SECONDS 5   /* how long an address without account is remembered */
 #define ABSENT_BOUND 10000 /* and how many of them */
+#define WAKING_BOUND 5000  /* addresses that may be looked up at the same time */
+#define RETURN_SECONDS                                                                                     \
+	10 /* in which the streams of a forgotten account give back what they did not write */
 #define SLEEP_CHECK_MS 2000
 #define WAKE_RETRY_MS 1000
 
@@ -22,6 +25,27 @@ static const struct sql sql_account = {
 static void home_wake(struct home *h);
 static void home_handle(struct home *h, struct envelope *e);
 static void home_credit(struct home *h, struct envelope *e);
+
+/* The one writer of the state: keeps the reactor's lists and counts of homes in step with it. */
+static void home_enter(struct home *h, enum home_state state)
+{
+	static const char *const names[] = { [HOME_WAKING] = "waking",
+					     [HOME_AWAKE] = "awake",
+					     [HOME_ABSENT] = "absent",
+					     [HOME_ENDING] = "ending" };
+	struct reactor *r = h->reactor;
+
+	log_debug("home", h->jid->text, "%s -> %s", names[h->state], names[state]);
+	r->waking_homes += (state == HOME_WAKING) - (h->state == HOME_WAKING);
+	r->absent_homes += (state == HOME_ABSENT) - (h->state == HOME_ABSENT);
+	h->state = (uint8_t)state;
+	h->idle_since = r->now;
+	list_remove(&h->sleeper_node);
+	if (state == HOME_ABSENT)
+		list_append(&r->absents, &h->sleeper_node);
+	else if (state == HOME_AWAKE && h->session_count == 0)
+		list_append(&r->sleepers, &h->sleeper_node);
+}
 
 /* ---- found and made */
 
@@ -54,8 +78,9 @@ static struct home *home_new(struct reactor *r, struct jid *address, unsigned ki
 	h->reactor = r;
 	h->jid = jid_bare(address);
 	h->kind = (uint8_t)kind;
-	h->state = kind == HOME_HOST ? HOME_AWAKE : HOME_WAKING;
+	h->state = HOME_AWAKE;
 	h->mailbox.tail = &h->mailbox.head;
+	h->own.tail = &h->own.head;
 	list_init(&h->sessions);
 	list_init(&h->outbox);
 	list_init(&h->waiting_node);
@@ -65,10 +90,8 @@ static struct home *home_new(struct reactor *r, struct jid *address, unsigned ki
 	home_read_policy(h);
 	hash_add(&r->homes, &h->node, h->jid->hash);
 	r->counts.homes++;
-	if (kind == HOME_USER) {
-		list_append(&r->sleepers, &h->sleeper_node);
+	if (kind == HOME_USER)
 		home_wake(h);
-	}
 	return h;
 }
 
@@ -85,50 +108,74 @@ static void home_free_data(struct home *h)
 	h->data = NULL;
 }
 
-static struct envelope *mailbox_take(struct home *h)
+static void queue_append(struct envelope_queue *q, struct envelope *e)
 {
-	struct envelope *e = h->mailbox.head;
+	e->next = NULL;
+	*q->tail = e;
+	q->tail = &e->next;
+	q->count++;
+}
+
+static struct envelope *queue_take(struct envelope_queue *q)
+{
+	struct envelope *e = q->head;
 
 	if (!e)
 		return NULL;
-	h->mailbox.head = e->next;
-	if (!h->mailbox.head)
-		h->mailbox.tail = &h->mailbox.head;
-	h->mailbox.count--;
+	q->head = e->next;
+	if (!q->head)
+		q->tail = &q->head;
+	q->count--;
 	return e;
 }
 
-/* Only what nobody waits for any more may still be in it: at the end of the process a mailbox and outbox. */
-static void home_free(struct home *h)
+static void home_drop_timers(struct home *h)
 {
-	struct reactor *r = h->reactor;
-	struct outgoing *o;
-	struct envelope *e;
 	struct home_timer *t;
 
-	while ((e = mailbox_take(h)))
-		envelope_free(r, e);
+	while ((t = h->timers)) {
+		h->timers = t->next;
+		timer_stop(&h->reactor->wheel, &t->timer);
+		mem_free(t);
+	}
+}
+
+/* What still waits in it at the end of the process. */
+static void home_empty(struct home *h)
+{
+	struct envelope *e;
+	struct outgoing *o;
+	struct session *s;
+
+	while ((e = queue_take(&h->own)) || (e = queue_take(&h->mailbox)))
+		envelope_free(h->reactor, e);
 	while ((e = h->credits)) {
 		h->credits = e->next;
-		envelope_free(r, e);
+		envelope_free(h->reactor, e);
 	}
 	LIST_EACH (o, &h->outbox, struct outgoing, node) {
 		if (o->envelope)
-			envelope_free(r, o->envelope);
+			envelope_free(h->reactor, o->envelope);
+		if (o->pass)
+			pass_drop(o->pass);
 		mem_free(o);
 	}
-	while ((t = h->timers)) {
-		h->timers = t->next;
-		timer_stop(&r->wheel, &t->timer);
-		mem_free(t);
-	}
+	SESSION_EACH (s, h)
+		session_free(s);
+}
+
+static void home_free(struct home *h)
+{
+	struct reactor *r = h->reactor;
+
+	home_drop_timers(h);
 	timer_stop(&r->wheel, &h->hold_timer);
 	list_remove(&h->waiting_node);
 	list_remove(&h->sleeper_node);
 	hash_remove(&r->homes, &h->node);
 	r->counts.homes--;
-	if (h->state == HOME_ABSENT)
-		r->absent_homes--;
+	r->waking_homes -= h->state == HOME_WAKING;
+	r->absent_homes -= h->state == HOME_ABSENT;
 	home_free_data(h);
 	roster_free(&h->roster);
 	jid_unref(h->jid);
@@ -149,9 +196,24 @@ struct waking {
 	struct load loads[];
 };
 
-static bool envelope_must_arrive(const struct envelope *e)
+/* What may be answered with `wait` where it cannot be kept. All else stays: results and errors, presence
+ * (which is folded), and whatever ends, settles or returns something. */
+static bool is_refusable(const struct envelope *e)
 {
-	return e->transit != 0 || e->kind == ENV_RETURNED || e->kind == ENV_DETACH;
+	if (e->kind != ENV_STANZA)
+		return e->kind == ENV_BIND;
+	switch ((enum stanza_type)e->stanza->type) {
+	case IQ_RESULT:
+	case IQ_ERROR:
+	case MESSAGE_ERROR:
+	case PRESENCE_ERROR:
+	case PRESENCE_AVAILABLE:
+	case PRESENCE_UNAVAILABLE:
+	case PRESENCE_PROBE:
+		return false;
+	default:
+		return true;
+	}
 }
 
 /* Answers what the mailbox cannot keep with a `wait` error. */
@@ -165,21 +227,19 @@ static void home_refuse(struct home *h, struct envelope *e, const char *text)
 		home_bounce(h->reactor, e, RESOURCE_CONSTRAINT, text);
 }
 
-/* The database does not answer: what can be refused is refused; what is on record waits for the next try. */
+/* The database does not answer: what can be refused is refused; what is on record waits for the next try.
+ */
 static void home_refuse_mailbox(struct home *h)
 {
 	struct envelope_queue kept = { .tail = &kept.head };
 	struct envelope *e;
 
-	while ((e = mailbox_take(h))) {
-		if (!envelope_must_arrive(e)) {
+	while ((e = queue_take(&h->mailbox))) {
+		if (is_refusable(e) && !e->transit) {
 			home_refuse(h, e, "The database does not answer; try again later.");
 			continue;
 		}
-		e->next = NULL;
-		*kept.tail = e;
-		kept.tail = &e->next;
-		kept.count++;
+		queue_append(&kept, e);
 	}
 	h->mailbox.head = kept.head;
 	h->mailbox.tail = kept.head ? kept.tail : &h->mailbox.head;
@@ -197,7 +257,7 @@ static void home_wake_failed(struct home *h)
 
 static void home_is_awake(struct home *h)
 {
-	h->state = HOME_AWAKE;
+	home_enter(h, HOME_AWAKE);
 	timer_stop(&h->reactor->wheel, &h->hold_timer);
 	home_drain(h);
 }
@@ -239,10 +299,27 @@ static void home_load(struct home *h)
 	}
 }
 
+static bool home_can_sleep(const struct home *h);
+
+/* Too many addresses without account are remembered: the oldest go. Some may wait for a commit; they stay.
+ */
+static void absents_bound(struct reactor *r)
+{
+	struct home *h;
+	unsigned looked_at = 0;
+
+	LIST_EACH (h, &r->absents, struct home, sleeper_node) {
+		if (r->absent_homes < ABSENT_BOUND || looked_at++ >= 16)
+			return;
+		if (home_can_sleep(h))
+			home_free(h);
+	}
+}
+
 static void home_is_absent(struct home *h)
 {
-	h->state = HOME_ABSENT;
-	h->reactor->absent_homes++;
+	absents_bound(h->reactor);
+	home_enter(h, HOME_ABSENT);
 	timer_stop(&h->reactor->wheel, &h->hold_timer);
 	home_drain(h);
 }
@@ -269,11 +346,12 @@ static void home_wake(struct home *h)
 	struct reactor *r = h->reactor;
 	const struct jid *j = h->jid;
 
-	h->state = HOME_WAKING; /* and cannot be freed as long as it is */
+	home_enter(h, HOME_WAKING); /* and cannot be freed as long as it is */
 	h->is_retrying = false;
 	timer_set(&r->wheel, &h->hold_timer, (uint64_t)r->conf->limits.hold_time);
 	store_read(r->store, 0, &sql_account,
-		   PARAMS(P_TEXTN(jid_domain(j), jid_domain_len(j)), P_TEXTN(j->text, j->local_len)), on_account, h);
+		   PARAMS(P_TEXTN(jid_domain(j), jid_domain_len(j)), P_TEXTN(j->text, j->local_len)),
+		   on_account, h);
 }
 
 /* ---- the mailbox */
@@ -311,8 +389,9 @@ void home_bounce(struct reactor *r, struct envelope *e, enum stanza_condition co
 
 static bool is_same_presence(const struct envelope *a, const struct envelope *b)
 {
-	return a->stanza && a->stanza->kind == STANZA_PRESENCE && a->dir == b->dir &&
+	return a->kind == ENV_STANZA && a->stanza->kind == STANZA_PRESENCE && a->dir == b->dir &&
 	       (a->stanza->type == PRESENCE_AVAILABLE || a->stanza->type == PRESENCE_UNAVAILABLE) &&
+	       !a->stanza->to == !b->stanza->to && /* broadcast is another thing than sent to oneself */
 	       jid_is(a->from, b->from) && jid_is(a->to, b->to);
 }
 
@@ -321,7 +400,7 @@ static void mailbox_fold(struct home *h, const struct envelope *latest)
 {
 	struct envelope **at = &h->mailbox.head;
 
-	if (latest->kind != ENV_STANZA || !is_same_presence(latest, latest))
+	if (!is_same_presence(latest, latest))
 		return;
 	while (*at) {
 		struct envelope *old = *at;
@@ -334,6 +413,8 @@ static void mailbox_fold(struct home *h, const struct envelope *latest)
 		if (!*at)
 			h->mailbox.tail = at;
 		h->mailbox.count--;
+		if (old->wants_credit)
+			home_credit(h, old);
 		envelope_free(h->reactor, old);
 		return;
 	}
@@ -345,8 +426,7 @@ static bool mailbox_is_full_for(const struct home *h, const struct envelope *e)
 	if (h->mailbox.count < (unsigned)h->reactor->conf->limits.mailbox || e->kind != ENV_STANZA ||
 	    e->is_replayed)
 		return false;
-	return e->dir == IN && (e->stanza->kind == STANZA_PRESENCE || stanza_is_request(e->stanza) ||
-				(e->stanza->kind == STANZA_MESSAGE && e->stanza->type != MESSAGE_ERROR));
+	return e->dir == IN && (e->stanza->kind == STANZA_PRESENCE || is_refusable(e));
 }
 
 static void mailbox_add(struct home *h, struct envelope *e)
@@ -356,15 +436,13 @@ static void mailbox_add(struct home *h, struct envelope *e)
 		home_refuse(h, e, "Too many stanzas wait for this address.");
 		return;
 	}
-	e->next = NULL;
-	*h->mailbox.tail = e;
-	h->mailbox.tail = &e->next;
-	h->mailbox.count++;
+	queue_append(&h->mailbox, e);
 }
 
 static bool home_is_held(const struct home *h)
 {
-	return h->holder || h->state == HOME_WAKING;
+	return h->holder || h->state == HOME_WAKING || h->state == HOME_ENDING ||
+	       h->outbox_count >= HOME_OUTBOX;
 }
 
 void home_hold(struct home *h, struct pass *by)
@@ -400,7 +478,7 @@ void home_drain(struct home *h)
 {
 	struct envelope *e;
 
-	while (!home_is_held(h) && (e = mailbox_take(h)))
+	while (!home_is_held(h) && ((e = queue_take(&h->own)) || (e = queue_take(&h->mailbox))))
 		home_handle(h, e);
 }
 
@@ -408,13 +486,14 @@ void home_drain(struct home *h)
 
 static bool home_can_sleep(const struct home *h)
 {
-	return h->session_count == 0 && h->passes == 0 && !h->holder && h->state != HOME_WAKING && !h->timers &&
-	       !h->mailbox.head && list_is_empty(&h->outbox) && h->uncommitted == 0 &&
+	return h->session_count == 0 && h->passes == 0 &&
+	       (h->state == HOME_AWAKE || h->state == HOME_ABSENT) && !h->timers && !h->mailbox.head &&
+	       !h->own.head && list_is_empty(&h->outbox) &&
 	       store_is_committed(h->reactor->store, h->last_write);
 }
 
-/* Tells the stream that its stanzas have been taken; not while too much of what they asked to be recorded waits
- * for its commit: then the stream stops reading, and the flood slows down at its source. */
+/* Tells the stream that its stanzas have been taken; not while too much of what they asked to be recorded
+ * waits for its commit: then the stream stops reading, and the flood slows down at its source. */
 static void home_credit(struct home *h, struct envelope *e)
 {
 	struct envelope *credit = envelope_new(h->reactor, ENV_CREDIT);
@@ -456,41 +535,65 @@ static void home_settled(struct home *h, struct envelope *e)
 	struct session *s = session_by_id(h, e->session);
 
 	if (s) {
-		s->is_unsettled = false;
+		s->unsettled--;
 		pass_event(h, EVENT_SETTLED, s);
 	}
 	envelope_free(h->reactor, e);
 }
 
-/* The account's row is another one now, or none: what was loaded is forgotten, and the sessions end. A name
- * that is used again so never meets its predecessor's data. */
+/* Nothing that began under the old account is under way any more. */
+static void home_wake_anew(struct home *h)
+{
+	home_drop_timers(h);
+	home_free_data(h);
+	roster_free(&h->roster);
+	h->account = 0;
+	h->newest_entry = 0;
+	home_wake(h);
+}
+
+static void home_check_end(struct home *h)
+{
+	if (h->state == HOME_ENDING && h->passes == 0 && list_is_empty(&h->outbox))
+		home_wake_anew(h);
+}
+
+void home_pass_ended(struct home *h)
+{
+	if (h->passes == 0)
+		home_check_end(h);
+}
+
+/* The account's row is another one now, or none. The sessions end; what is under way ends too, still with
+ * the old account's data, before anything of a new one is loaded: a name that is used again never meets its
+ * predecessor's data. */
 static void home_forget(struct home *h, struct envelope *e)
 {
-	struct reactor *r = h->reactor;
 	struct session *s;
 
-	if (h->state == HOME_AWAKE) {
-		SESSION_EACH (s, h) {
-			session_close_stream(s, e->condition, e->text);
-			session_end(h, s);
-		}
-		home_free_data(h);
-		roster_free(&h->roster);
-		h->state = HOME_ABSENT;
-		r->absent_homes++;
+	SESSION_EACH (s, h) {
+		session_close_stream(s, e->condition, e->text);
+		session_end(h, s);
 	}
-	envelope_free(r, e);
-	if (home_can_sleep(h)) {
-		home_free(h);
-	} else { /* writes of the predecessor are under way: asks for the account anew */
-		r->absent_homes--;
-		home_wake(h);
-	}
+	envelope_free(h->reactor, e);
+	h->forgotten = h->reactor->now;
+	home_enter(h, HOME_ENDING);
+	timer_set(&h->reactor->wheel, &h->hold_timer, (uint64_t)h->reactor->conf->limits.hold_time);
+	home_check_end(h);
+}
+
+/* What a stream returns here that was written to it under an account that is forgotten by now. */
+static bool is_of_forgotten(const struct home *h, const struct envelope *e)
+{
+	if (e->kind != ENV_RETURNED || !h->forgotten)
+		return false;
+	return e->entry ? e->entry >> ID_TIME_SHIFT <= h->forgotten
+			: h->reactor->now - h->forgotten < RETURN_SECONDS * INT64_C(1000000);
 }
 
 static void home_handle(struct home *h, struct envelope *e)
 {
-	if (h->session_count == 0 && !list_is_empty(&h->sleeper_node)) { /* idle longest stays in front */
+	if (h->state == HOME_AWAKE && !list_is_empty(&h->sleeper_node)) { /* idle longest stays in front */
 		h->idle_since = h->reactor->now;
 		list_remove(&h->sleeper_node);
 		list_append(&h->reactor->sleepers, &h->sleeper_node);
@@ -500,7 +603,10 @@ static void home_handle(struct home *h, struct envelope *e)
 	switch ((enum envelope_kind)e->kind) {
 	case ENV_STANZA:
 	case ENV_RETURNED:
-		pass_start(h, e);
+		if (is_of_forgotten(h, e))
+			envelope_free(h->reactor, e);
+		else
+			pass_start(h, e);
 		return;
 	case ENV_BIND:
 		session_bind(h, e);
@@ -544,6 +650,7 @@ static bool envelope_wakes(const struct envelope *e)
 	case PRESENCE_UNAVAILABLE:
 	case PRESENCE_PROBE:
 	case PRESENCE_ERROR:
+	case MESSAGE_ERROR:
 	case IQ_RESULT:
 	case IQ_ERROR:
 		return false;
@@ -552,23 +659,45 @@ static bool envelope_wakes(const struct envelope *e)
 	}
 }
 
+/* A new home for an envelope; NULL when it needs none, or too many are being woken: then it is taken care
+ * of. */
+static struct home *home_make(struct reactor *r, struct jid *address, struct envelope *e)
+{
+	if (!envelope_wakes(e)) {
+		transit_end(r, e);
+		envelope_free(r, e);
+		return NULL;
+	}
+	if (r->waking_homes >= WAKING_BOUND && is_refusable(e) && !e->transit) {
+		home_bounce(r, e, RESOURCE_CONSTRAINT,
+			    "Too many addresses are being looked up; try again later.");
+		return NULL;
+	}
+	return home_new(r, address, e->home_kind ? e->home_kind : HOME_USER);
+}
+
 void home_take(struct reactor *r, struct envelope *e)
 {
 	/* On its way out a stanza is for the home of its sender. */
 	struct jid *address = e->kind == ENV_STANZA && e->dir == OUT ? e->from : e->to;
 	struct home *h = home_find(r, address);
 
-	if (!h) {
-		if (!envelope_wakes(e)) {
-			envelope_free(r, e);
-			return;
-		}
-		h = home_new(r, address, e->home_kind ? e->home_kind : HOME_USER);
-	}
+	if (!h)
+		h = home_make(r, address, e);
+	if (!h)
+		return;
 	if (e->kind == ENV_KICK)
 		home_kick(h, e);
 	else if (home_is_held(h))
 		mailbox_add(h, e);
+	else
+		home_handle(h, e);
+}
+
+void home_take_own(struct home *h, struct envelope *e)
+{
+	if (home_is_held(h) || h->own.head)
+		queue_append(&h->own, e);
 	else
 		home_handle(h, e);
 }
@@ -581,6 +710,7 @@ void home_outbox_add(struct home *h, uint64_t ticket, struct pass *p, struct env
 
 	*o = (struct outgoing){ .ticket = ticket, .pass = p, .envelope = e, .target = target };
 	list_append(&h->outbox, &o->node);
+	h->outbox_count++;
 	if (list_is_empty(&h->waiting_node))
 		list_append(&h->reactor->waiting_homes, &h->waiting_node);
 }
@@ -590,8 +720,10 @@ static void home_release(struct home *h)
 	struct reactor *r = h->reactor;
 	struct outgoing *o;
 
-	while ((o = LIST_FIRST(&h->outbox, struct outgoing, node)) && store_is_committed(r->store, o->ticket)) {
+	while ((o = LIST_FIRST(&h->outbox, struct outgoing, node)) &&
+	       store_is_committed(r->store, o->ticket)) {
 		list_remove(&o->node);
+		h->outbox_count--;
 		if (o->pass)
 			pass_release(o->pass);
 		else
@@ -600,6 +732,7 @@ static void home_release(struct home *h)
 	}
 	if (list_is_empty(&h->outbox))
 		list_remove(&h->waiting_node);
+	home_check_end(h);
 	home_drain(h);
 }
 
@@ -619,8 +752,7 @@ void homes_release(struct reactor *r)
 
 static void home_sleep(struct home *h)
 {
-	if (h->state == HOME_AWAKE)
-		pass_event(h, EVENT_SLEEP, NULL);
+	pass_event(h, EVENT_SLEEP, NULL);
 	if (home_can_sleep(h)) /* SLEEP may have written: then the next check finds it */
 		home_free(h);
 }
@@ -633,19 +765,23 @@ static void on_sleep_timer(struct timer *t)
 	struct home *h;
 
 	LIST_EACH (h, &r->sleepers, struct home, sleeper_node) {
-		if (h->idle_since > absent_before && r->absent_homes < ABSENT_BOUND)
+		if (h->idle_since > awake_before)
 			break;
-		if (h->idle_since > (h->state == HOME_ABSENT ? absent_before : awake_before) &&
-		    r->absent_homes < ABSENT_BOUND)
-			continue;
 		if (home_can_sleep(h))
 			home_sleep(h);
+	}
+	LIST_EACH (h, &r->absents, struct home, sleeper_node) {
+		if (h->idle_since > absent_before)
+			break;
+		if (home_can_sleep(h))
+			home_free(h);
 	}
 	timer_set(&r->wheel, t, SLEEP_CHECK_MS);
 }
 
 void homes_init(struct reactor *r)
 {
+	list_init(&r->absents);
 	timer_init(&r->sleep_timer, on_sleep_timer);
 	timer_set(&r->wheel, &r->sleep_timer, SLEEP_CHECK_MS);
 }
@@ -658,7 +794,8 @@ void homes_sleep_all(struct reactor *r)
 	while ((n = hash_walk(&r->homes, n))) {
 		struct home *h = CONTAINER_OF(n, struct home, node);
 
-		if (h->state == HOME_AWAKE)
+		/* Where sessions have not ended, or things wait, the modules cannot know the last of it. */
+		if (h->state == HOME_AWAKE && h->session_count == 0 && !home_is_held(h) && !h->mailbox.head)
 			pass_event(h, EVENT_SLEEP, NULL);
 	}
 }
@@ -667,25 +804,33 @@ void homes_free(struct reactor *r)
 {
 	struct hash_node *n;
 
-	while ((n = hash_walk(&r->homes, NULL)))
+	while ((n = hash_walk(&r->homes, NULL))) {
+		home_empty(CONTAINER_OF(n, struct home, node));
 		home_free(CONTAINER_OF(n, struct home, node));
+	}
 	hash_free(&r->homes);
 	passes_free(r);
 }
 
+/* A removed host's accounts are gone with it. */
 void homes_rehost(struct reactor *r)
 {
 	struct hash_node *n = NULL;
+	struct envelope *e;
 
 	while ((n = hash_walk(&r->homes, n))) {
 		struct home *h = CONTAINER_OF(n, struct home, node);
-		struct session *s;
 
 		home_read_policy(h);
-		if (hosts_find(r->hosts, jid_domain(h->jid), jid_domain_len(h->jid)))
+		if (h->kind != HOME_USER ||
+		    hosts_find(r->hosts, jid_domain(h->jid), jid_domain_len(h->jid)))
 			continue;
-		SESSION_EACH (s, h)
-			session_close_stream(s, STREAM_HOST_GONE, "This domain is no longer served here.");
+		e = envelope_new(r, ENV_FORGET);
+		e->home_kind = HOME_USER;
+		e->to = jid_ref(h->jid);
+		e->condition = STREAM_HOST_GONE;
+		e->text = "This domain is no longer served here.";
+		reactor_post(r, r->index, e);
 	}
 }
 

@@ -6,7 +6,8 @@
  *
  * A home is born by its first envelope, loads what its modules need (WAKING), is the truth from then on
  * (AWAKE), and is freed when it has had nothing to do for a while. One without account is remembered
- * briefly (ABSENT), so that a flood to nobody costs no queries. Internal to the core: modules see module.h. */
+ * briefly (ABSENT), so that a flood to nobody costs no queries. Internal to the core: modules see module.h.
+ */
 #ifndef MUSTER_HOME_H
 #define MUSTER_HOME_H
 
@@ -15,7 +16,12 @@
 #include "reactor.h"
 #include "roster.h"
 
-enum home_state { HOME_WAKING, HOME_AWAKE, HOME_ABSENT };
+enum home_state {
+	HOME_WAKING, /* reads the account and what the modules load; the mailbox waits */
+	HOME_AWAKE,
+	HOME_ABSENT, /* there is no such account */
+	HOME_ENDING  /* the account has changed: what is under way ends first, then it wakes anew */
+};
 
 /* A timer that a module asked for, and whose it is. */
 struct home_timer {
@@ -32,9 +38,10 @@ struct home {
 	struct reactor *reactor;
 	uint8_t kind, state;
 	bool is_retrying; /* WAKING: the database did not answer; hold_timer starts the next try */
-	bool records;     /* the host's policy, as of the present hosts snapshot */
+	bool records;	  /* the host's policy, as of the present hosts snapshot */
 	int64_t account;
 	int64_t newest_entry; /* its newest index id */
+	int64_t forgotten;    /* when it forgot an account: what this one had not written yet is nobody's */
 	struct list sessions;
 	unsigned session_count;
 	struct roster roster;
@@ -44,15 +51,18 @@ struct home {
 	struct pass *holder;
 	struct timer hold_timer; /* the bound on how long a mailbox waits */
 	struct envelope_queue mailbox;
-	struct list outbox;       /* of struct outgoing */
+	struct envelope_queue own; /* from itself: before the mailbox */
+	struct list outbox;	   /* of struct outgoing */
+	unsigned outbox_count;
 	struct list waiting_node; /* in reactor->waiting_homes while the outbox is not empty */
-	uint64_t last_write;      /* ticket of its newest write: its reads start behind it */
-	unsigned uncommitted;     /* records of its own stanzas (OUT) that are not committed yet */
+	uint64_t last_write;	  /* ticket of its newest write: its reads start behind it */
+	unsigned uncommitted;	  /* records of its own stanzas (OUT) that are not committed yet */
 	struct envelope *credits; /* owed to its streams until there are fewer of those */
-	unsigned passes;          /* passes that exist: it cannot be freed */
+	unsigned passes;	  /* passes that exist: it cannot be freed */
 
-	struct list sleeper_node; /* in reactor->sleepers while it has no session */
-	int64_t idle_since;       /* Unix microseconds */
+	struct list
+	    sleeper_node;   /* in reactor->sleepers while it has no session, in ->absents while ABSENT */
+	int64_t idle_since; /* Unix microseconds */
 };
 
 /* Something in an outbox: an envelope on its way out, or a whole pass that goes on at COPY. */
@@ -66,6 +76,8 @@ struct outgoing {
 
 /* More uncommitted records of its own than this and its streams get no credit: they stop reading. */
 #define HOME_UNCOMMITTED 1024
+/* More than this in the outbox and the mailbox waits. */
+#define HOME_OUTBOX 32768
 
 /* Gives its streams the credit that is owed, as far as the bound lets it. */
 void home_credit_owed(struct home *h);
@@ -85,6 +97,9 @@ void homes_sleep_all(struct reactor *r);
 /* The hosts snapshot has been replaced: homes of removed hosts end, policies are read again. */
 void homes_rehost(struct reactor *r);
 
+/* What a home sends to itself: at once, or when it is held before all that waits in the mailbox. */
+void home_take_own(struct home *h, struct envelope *e);
+
 struct home *home_find(struct reactor *r, const struct jid *address); /* of the bare address, or NULL */
 
 /* Sets and lifts the hold. */
@@ -92,6 +107,8 @@ void home_hold(struct home *h, struct pass *by);
 void home_unhold(struct home *h);
 /* Goes on with the mailbox as far as nothing holds it. */
 void home_drain(struct home *h);
+/* A pass has been freed: a home that is ending may have waited for it. */
+void home_pass_ended(struct home *h);
 
 /* Puts something at the end of the outbox (takes it over); a zero pass or envelope. */
 void home_outbox_add(struct home *h, uint64_t ticket, struct pass *p, struct envelope *e, unsigned target);
@@ -107,16 +124,21 @@ struct pass {
 	struct pass *next_free;
 	struct envelope *envelope; /* owns from, to and stanza of ctx; NULL for events */
 	const struct hook_list *list;
-	unsigned at;      /* next entry of list */
-	uint16_t module;  /* whose handler runs */
+	unsigned at;	 /* next entry of list */
+	uint16_t module; /* whose handler runs */
+	uint8_t to_kind; /* OUT: enum home_kind of the recipient, and where its home lives */
+	unsigned target;
+	bool is_own;	  /* OUT: to this very account */
+	bool is_arriving; /* IN: came with a transit row */
 	bool is_released; /* its turn in the outbox has come */
-	bool is_failed;   /* its record was refused by the database */
-	bool is_ended;    /* waits only for its writes' callbacks */
+	bool is_ended;	  /* waits only for its writes' callbacks */
+	uint8_t stored;	  /* enum store_status: not STORE_OK when its record could not be written */
 	unsigned writes;  /* records that are not committed yet */
 	uint64_t ticket;  /* newest group it depends on */
+	int64_t claimed;  /* the transit row whose removal it has written, but not committed yet */
 	uint64_t session; /* id of ctx.session: looked up again after each wait */
 	rows_handler *then;
-	struct envelope *after_commit; /* route_with: leave when the change is committed, in this order */
+	struct envelope *after_commit; /* leave when the change is committed, in this order */
 	struct envelope **after_tail;
 	struct element *disco;
 	struct stanza *disco_stanza;
@@ -128,6 +150,11 @@ void pass_start(struct home *h, struct envelope *e);
 void pass_refuse(struct home *h, struct envelope *e, enum stanza_condition condition, const char *text);
 /* Goes on with a pass that waited in the outbox. */
 void pass_release(struct pass *p);
+/* At the end of the process: frees one that still waits there. */
+void pass_drop(struct pass *p);
+/* Lets an envelope leave the home for reactor `target`: at once when nothing holds it back, else through
+ * the outbox. */
+void pass_emit(struct pass *p, struct envelope *e, unsigned target);
 /* Runs a lifecycle event of a home; `s` may be NULL. Handlers of SLEEP and GONE may not wait. */
 void pass_event(struct home *h, enum event event, struct session *s);
 /* Runs one handler in a pass of its own (timers). */
@@ -140,9 +167,10 @@ void passes_free(struct reactor *r);
 
 void session_bind(struct home *h, struct envelope *e); /* ENV_BIND; takes it over */
 void session_end(struct home *h, struct session *s);   /* runs EVENT_SESSION_GONE and frees it */
+void session_free(struct session *s);		       /* only that */
 struct session *session_by_id(struct home *h, uint64_t id);
-/* An IQ request was delivered to the session, or answered by it. Whoever asked a session that ends without an
- * answer gets service-unavailable. */
+/* An IQ request was delivered to the session, or answered by it. Whoever asked a session that ends without
+ * an answer gets service-unavailable. */
 void session_asked(struct session *s, const struct jid *from, const char *id);
 void session_answered(struct session *s, const struct jid *to, const char *id);
 /* Tells a stream to close with a stream error. */
@@ -154,9 +182,11 @@ struct write;
 /* Adds the row for an envelope that has a transit id to a write; it can be taken back by that id. */
 void transit_insert(struct write *w, const struct envelope *e);
 void transit_delete(struct write *w, int64_t id);
+/* The envelope has arrived, and nobody waits until its row is gone. */
+void transit_end(struct reactor *r, struct envelope *e);
 
-/* Routes again what was on its way when the server ended. `done` runs when all of it has arrived (or cannot); `ok`
- * is false when the database did not answer. */
+/* Routes again what was on its way when the server ended. `done` runs when all of it has arrived (or
+ * cannot); `ok` is false when the database did not answer. */
 void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok));
 
 #endif

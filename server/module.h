@@ -30,8 +30,8 @@ struct session;
 
 /* What kind of owner an address has. The router decides it once, on the sending reactor. */
 enum home_kind {
-	HOME_HOST = 1,      /* a served domain: no state of its own */
-	HOME_USER = 2,      /* local@domain of a served domain */
+	HOME_HOST = 1, /* a served domain: no state of its own */
+	HOME_USER = 2, /* local@domain of a served domain */
 	HOME_ROOM = 4,
 	HOME_COMPONENT = 8,
 	HOME_REMOTE = 16
@@ -42,11 +42,11 @@ enum direction { OUT, IN };
 /* The stages of each pass, in their order. Two modules in one stage must not care about each other's
  * order. For a message the stages behind KEEP run when the record has been committed. */
 enum stage {
-	GUARD,  /* may refuse: limits, policy, blocking */
+	GUARD,	/* may refuse: limits, policy, blocking */
 	CHANGE, /* strips forged elements, adds ids */
-	KEEP,   /* puts it on record */
-	COPY,   /* carbons, push */
-	ACT     /* delivers, answers */
+	KEEP,	/* puts it on record */
+	COPY,	/* carbons, push */
+	ACT	/* delivers, answers */
 };
 
 enum verdict {
@@ -57,17 +57,18 @@ enum verdict {
 
 struct ctx {
 	struct home *home;
-	struct session *session; /* OUT: the sender's session; lifecycle events: whose; else NULL */
-	struct jid *from, *to;   /* never NULL while a stanza is handled */
-	struct stanza *stanza;   /* sealed; NULL in lifecycle events */
-	struct arena scratch;    /* gone when the stanza has been handled, held or not */
+	struct session *session; /* OUT: the sender's session; lifecycle events: whose; else, and when it
+				    has ended during a wait, NULL */
+	struct jid *from, *to;	 /* never NULL while a stanza is handled */
+	struct stanza *stanza;	 /* sealed; NULL in lifecycle events */
+	struct arena scratch;	 /* gone when the stanza has been handled, held or not */
 	uint64_t trace;
-	uint8_t dir;             /* enum direction */
-	void *own;               /* the handler's own, for its continuation */
-	bool is_returned;        /* IN: a stream died before it was written; passes COPY and ACT again */
-	unsigned copies;         /* is_returned: to how many sessions it had been delivered */
-	int64_t record;          /* id of its record; 0 when it is not on record */
-	int64_t entry;           /* IN: its id in the owner's index; 0 when it has none */
+	uint8_t dir;	  /* enum direction */
+	void *own;	  /* the handler's own, for its continuation */
+	bool is_returned; /* IN: a stream died before it was written; passes COPY and ACT again */
+	unsigned copies;  /* is_returned: to how many sessions it had been delivered */
+	int64_t record;	  /* id of its record; 0 when it is not on record */
+	int64_t entry;	  /* IN: its id in the owner's index; 0 when it has none */
 };
 
 typedef enum verdict handler(struct ctx *c);
@@ -76,15 +77,17 @@ typedef enum verdict rows_handler(struct ctx *c, const struct rows *r);
 
 /* ---- what a module hooks into. Use the macros below. */
 enum event {
-	EVENT_IQ,                /* an IQ request for this home, by type, namespace and element: ACT of IN */
-	EVENT_STANZA,            /* a stage of a pass */
-	EVENT_LOAD,              /* a home wakes: rows to load, $1 is its account id */
-	EVENT_SLEEP,             /* a home is about to be freed */
+	EVENT_IQ,     /* an IQ request for this home, by type, namespace and element: ACT of IN */
+	EVENT_STANZA, /* a stage of a pass */
+	EVENT_LOAD,   /* a home wakes: rows to load, $1 is its account id */
+	EVENT_SLEEP,  /* a home is about to be freed; handlers do not wait */
 	EVENT_SESSION_BOUND,
-	EVENT_SESSION_AVAILABLE, /* initial presence, or the priority rose from negative to not */
-	EVENT_SESSION_GONE,      /* before the session is freed */
-	EVENT_SETTLED,           /* the answer to session_settle */
-	EVENT_DISCO_INFO,        /* may add to the answer: disco_element(c) */
+	EVENT_SESSION_AVAILABLE, /* initial presence */
+	EVENT_SESSION_REACHABLE, /* may get messages from now on: available with a priority that is not
+				    negative */
+	EVENT_SESSION_GONE,	 /* before the session is freed; handlers do not wait */
+	EVENT_SETTLED,		 /* the answer to session_settle */
+	EVENT_DISCO_INFO,	 /* may add to the answer: disco_element(c) */
 	EVENT_DISCO_ITEMS,
 	EVENT_COUNT
 };
@@ -92,51 +95,69 @@ enum event {
 enum { ON_MESSAGE = 1, ON_PRESENCE = 2, ON_IQ = 4 };
 
 struct hook {
-	uint8_t event;  /* enum event; EVENT_COUNT ends the table */
-	uint8_t homes;  /* mask of enum home_kind */
-	uint8_t kinds;  /* EVENT_STANZA: mask of ON_... */
-	uint8_t dir;    /* EVENT_STANZA */
-	uint8_t stage;  /* EVENT_STANZA */
-	uint8_t type;   /* EVENT_IQ: IQ_GET or IQ_SET */
-	const char *ns, *name;     /* EVENT_IQ */
+	uint8_t event;	       /* enum event; EVENT_COUNT ends the table */
+	uint8_t homes;	       /* mask of enum home_kind */
+	uint8_t kinds;	       /* EVENT_STANZA: mask of ON_... */
+	uint8_t dir;	       /* EVENT_STANZA */
+	uint8_t stage;	       /* EVENT_STANZA */
+	uint8_t type;	       /* EVENT_IQ: IQ_GET or IQ_SET */
+	const char *ns, *name; /* EVENT_IQ */
 	handler *run;
-	const struct sql *load;    /* EVENT_LOAD */
-	rows_handler *loaded;      /* EVENT_LOAD; must not return HELD */
+	const struct sql *load; /* EVENT_LOAD */
+	rows_handler *loaded;	/* EVENT_LOAD; must not return HELD */
 };
 
-#define ON_IQ_GET(namespace_, element_, homes_, fn) \
-	{ .event = EVENT_IQ, .type = IQ_GET, .ns = namespace_, .name = element_, .homes = homes_, .run = fn }
-#define ON_IQ_SET(namespace_, element_, homes_, fn) \
-	{ .event = EVENT_IQ, .type = IQ_SET, .ns = namespace_, .name = element_, .homes = homes_, .run = fn }
-#define AT_STAGE(dir_, stage_, kinds_, homes_, fn) \
-	{ .event = EVENT_STANZA, .dir = dir_, .stage = stage_, .kinds = kinds_, .homes = homes_, .run = fn }
-#define ON_LOAD(homes_, sql_, fn) { .event = EVENT_LOAD, .homes = homes_, .load = sql_, .loaded = fn }
-#define ON_EVENT(event_, homes_, fn) { .event = event_, .homes = homes_, .run = fn }
-#define HOOKS_END { .event = EVENT_COUNT }
+#define ON_IQ_GET(namespace_, element_, homes_, fn)                                                        \
+	{                                                                                                  \
+		.event = EVENT_IQ, .type = IQ_GET, .ns = namespace_, .name = element_, .homes = homes_,    \
+		.run = fn                                                                                  \
+	}
+#define ON_IQ_SET(namespace_, element_, homes_, fn)                                                        \
+	{                                                                                                  \
+		.event = EVENT_IQ, .type = IQ_SET, .ns = namespace_, .name = element_, .homes = homes_,    \
+		.run = fn                                                                                  \
+	}
+#define AT_STAGE(dir_, stage_, kinds_, homes_, fn)                                                         \
+	{                                                                                                  \
+		.event = EVENT_STANZA, .dir = dir_, .stage = stage_, .kinds = kinds_, .homes = homes_,     \
+		.run = fn                                                                                  \
+	}
+#define ON_LOAD(homes_, sql_, fn)                                                                          \
+	{                                                                                                  \
+		.event = EVENT_LOAD, .homes = homes_, .load = sql_, .loaded = fn                           \
+	}
+#define ON_EVENT(event_, homes_, fn)                                                                       \
+	{                                                                                                  \
+		.event = event_, .homes = homes_, .run = fn                                                \
+	}
+#define HOOKS_END                                                                                          \
+	{                                                                                                  \
+		.event = EVENT_COUNT                                                                       \
+	}
 
 struct module {
-	unsigned api;                       /* MUSTER_API */
-	const char *name;                   /* "ping" */
-	const char *about;                  /* one sentence for the administrator */
-	const char *spec;                   /* "XEP-0199", "RFC 6121 section 2" */
-	const char *const *features;        /* service discovery, NULL-terminated, or NULL */
+	unsigned api;			    /* MUSTER_API */
+	const char *name;		    /* "ping" */
+	const char *about;		    /* one sentence for the administrator */
+	const char *spec;		    /* "XEP-0199", "RFC 6121 section 2" */
+	const char *const *features;	    /* service discovery, NULL-terminated, or NULL */
 	const char *const *stream_features; /* whole elements offered after login, or NULL */
 	const struct hook *hooks;
-	const struct option *options;       /* or NULL */
+	const struct option *options; /* or NULL */
 	size_t options_size;
-	size_t home_size;                   /* bytes per home, zeroed when first asked for */
-	void (*home_free)(void *data);      /* frees what those bytes hold on to; or NULL */
+	size_t home_size;	       /* bytes per home, zeroed when first asked for */
+	void (*home_free)(void *data); /* frees what those bytes hold on to; or NULL */
 };
 
 /* ---- this home */
 
 const struct jid *home_jid(const struct home *h); /* its bare address */
 enum home_kind home_kind(const struct home *h);
-int64_t home_account(const struct home *h);       /* a user's account id: the incarnation */
-bool home_records(const struct home *h);          /* the host's policy: are messages on record? */
-void *home_data(struct ctx *c);                   /* this module's bytes in this home */
-const void *module_options(struct ctx *c);        /* this module's options struct, of the present snapshot */
-struct roster *home_roster(struct home *h);       /* a user's contact list: roster.h */
+int64_t home_account(const struct home *h); /* a user's account id: the incarnation */
+bool home_records(const struct home *h);    /* the host's policy: are messages on record? */
+void *home_data(struct ctx *c);		    /* this module's bytes in this home */
+const void *module_options(struct ctx *c);  /* this module's options struct, of the present snapshot */
+struct roster *home_roster(struct home *h); /* a user's contact list: roster.h */
 /* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
 void roster_item_write(struct stanza *st, struct element *query, const struct roster_item *item);
 /* Pushes an item to every session that has asked for the roster (section 2.1.6). */
@@ -144,34 +165,42 @@ void roster_push(struct ctx *c, const struct roster_item *item);
 /* The features of loaded module number i, NULL-terminated (or NULL for none); false when there is no such
  * module. For disco. */
 bool module_features(struct ctx *c, unsigned i, const char *const **features);
-bool is_from_owner(const struct ctx *c);          /* the stanza comes from this very account */
+bool is_from_owner(const struct ctx *c); /* the stanza comes from this very account */
 const char *muster_version(void);
 
 /* ---- its sessions: bound resources. A pointer is good until the handler returns or waits. */
+
+/* Someone who got directed presence and must hear of its end (RFC 6121 section 4.6). */
+struct directed {
+	struct directed *next;
+	struct jid *to;
+};
+
 struct session {
 	struct list node;
 	struct home *home;
 	struct jid *full;
-	uint64_t id;              /* never used again */
-	struct stanza *presence;  /* the last available one; NULL while unavailable */
+	uint64_t id;		 /* never used again */
+	struct stanza *presence; /* the last available one; NULL while unavailable */
 	int8_t priority;
-	bool wants_roster;        /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
-	bool is_ending;           /* its stream is gone */
-	bool is_unsettled;        /* asked by session_settle and not answered */
-	struct directed *directed; /* private to presence */
+	bool wants_roster;	   /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
+	bool is_ending;		   /* its stream is gone */
+	unsigned unsettled;	   /* how often session_settle has asked and got no answer yet */
+	struct directed *directed; /* noted by the presence module */
 	/* the rest is the core's */
 	struct unanswered *unanswered; /* IQ requests it has got and not answered */
 	uint32_t stream_reactor;
-	uint64_t stream_id;       /* 0: no stream attached */
-	int64_t since;            /* when it was bound: Unix time in microseconds */
-	char peer[48];            /* network address */
-	char login[48];           /* "SCRAM-SHA-1, TLSv1.3" */
+	uint64_t stream_id; /* 0: no stream attached */
+	int64_t since;	    /* when it was bound: Unix time in microseconds */
+	char peer[48];	    /* network address */
+	char login[48];	    /* "SCRAM-SHA-1, TLSv1.3" */
 };
 struct list *home_sessions(struct home *h); /* of struct session */
-#define SESSION_EACH(s, home) LIST_EACH(s, home_sessions(home), struct session, node)
+#define SESSION_EACH(s, home) LIST_EACH (s, home_sessions(home), struct session, node)
 struct session *session_find(struct home *h, const char *resource);
-/* Replaces the presence (takes the reference; NULL: unavailable) and, when the session became
- * available, runs EVENT_SESSION_AVAILABLE. */
+bool session_is_reachable(const struct session *s); /* messages to the account may go to it */
+/* Replaces the presence (takes the reference; NULL: unavailable) and, when the session became available or
+ * reachable, runs EVENT_SESSION_AVAILABLE and EVENT_SESSION_REACHABLE. */
 void session_set_presence(struct ctx *c, struct session *s, struct stanza *presence, int8_t priority);
 /* Asks the session's stream to say when all that was delivered to it so far has been written to the
  * network: EVENT_SETTLED follows, or never if the stream ends first. */
@@ -185,13 +214,16 @@ void session_settle(struct ctx *c, struct session *s);
 void stanza_write(struct buffer *b, const struct stanza *st, const struct jid *from, const struct jid *to);
 /* And back: sealed; NULL when it is not one well-formed element. */
 struct stanza *stanza_parse(const char *text, size_t n);
+/* Whether a message is what people say to each other: a body, or one that is encrypted. Typing notices,
+ * receipts and the like are no content; rooms record their own talk. */
+bool message_is_content(const struct stanza *st);
 /* Routes a stanza from this home to any address. */
 void route(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st);
 /* Writes to one session of this home. `entry`: the message's id in the owner's index (or 0), and `copies`:
- * to how many sessions it is delivered. A message whose stream dies before it was written comes back to this
- * home with them and passes COPY and ACT again (ctx.is_returned). */
-void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to, struct stanza *st,
-	     int64_t entry, unsigned copies);
+ * to how many sessions it is delivered. A message whose stream dies before it was written comes back to
+ * this home with them and passes COPY and ACT again (ctx.is_returned). */
+void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to,
+	     struct stanza *st, int64_t entry, unsigned copies);
 
 /* An IQ result for the request in hand: reply_new makes it, reply seals and sends it; reply(c, NULL) sends
  * an empty one. Returns DONE. */
@@ -200,6 +232,9 @@ enum verdict reply(struct ctx *c, struct stanza *result);
 /* The error answer to the stanza in hand, RFC 6120 section 8.3, unless that is an error or a result
  * itself or a presence without subscription meaning; `text` may be NULL. Returns DONE. */
 enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *text);
+/* The same, because `r` (which is not STORE_OK) could not be read or written: `wait` if the database is
+ * away. */
+enum verdict refuse_unstored(struct ctx *c, const struct rows *r);
 
 /* Puts another stanza (sealed; takes the reference) in the place of the one in hand. Only in CHANGE. */
 void ctx_replace(struct ctx *c, struct stanza *st);
@@ -219,17 +254,19 @@ enum verdict hold(struct ctx *c, rows_handler *then, const struct sql *sql, cons
 /* The three ways to write. `begin_write`, then write_add, then one of: */
 struct write *begin_write(struct ctx *c);
 /* State: the mailbox waits for the commit; `then` alters the memory. While the database is away the
- * stanza is refused with resource-constraint (wait) and `then` is not called: returns DONE. */
+ * stanza is refused with resource-constraint (wait) and `then` is not called: returns DONE. But a stanza
+ * that is in transit waits: whoever sent it has been told that it will arrive. */
 enum verdict change(struct ctx *c, struct write *w, rows_handler *then) MUST_CHECK;
-/* Append: the stanza in hand is on record; what follows from it leaves when it is committed. Only in KEEP. */
+/* Append: the stanza in hand is on record; what follows from it leaves when it is committed. Only in KEEP.
+ */
 void record(struct ctx *c, struct write *w);
 /* Nobody waits. */
 void later(struct ctx *c, struct write *w);
 
 /* Unix time in microseconds, of this turn. */
 int64_t now_us(const struct ctx *c);
-/* Runs `run` once, `ms` from now, in a ctx without stanza; one per module and home, a second call moves it.
- * A home with a timer set does not sleep. */
+/* Runs `run` once, `ms` from now, in a ctx without stanza; one per module and home, a second call moves it
+ * (whoever calls often asks first whether it is set already). A home with a timer set does not sleep. */
 void home_timer(struct ctx *c, handler *run, unsigned ms);
 
 /* ---- record ids: an index id is time plus random bits, above the owner's newest (XEP-0313). */
@@ -237,8 +274,12 @@ void home_timer(struct ctx *c, handler *run, unsigned ms);
 int64_t entry_id_new(struct ctx *c);
 int64_t record_id_new(struct ctx *c);
 
-/* Routes when `w` is committed, and again after a crash until it has arrived. */
-void route_with(struct ctx *c, struct write *w, const struct jid *from, const struct jid *to, struct stanza *st);
+/* Routes when the change `w` is committed, and again after a crash until it has arrived. */
+void route_with(struct ctx *c, struct write *w, const struct jid *from, const struct jid *to,
+		struct stanza *st);
+/* The same for what is of no use after a crash: it is no part of `w`, but leaves in one order with what is.
+ */
+void route_after(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st);
 
 /* ---- transit: the row that says "this stanza is on its way to that home", so that it survives a crash. */
 

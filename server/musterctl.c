@@ -81,6 +81,14 @@ const struct verb verbs[] = {
 	    .table = &host_table,
 	},
 	{
+	    .name = "host set",
+	    .about = "Changes the policy of a served domain, from the next message on.",
+	    .words = host_word,
+	    .flags = record_flags,
+	    .prepare = prepare_record,
+	    .done = "Changed",
+	},
+	{
 	    .name = "host remove",
 	    .about = "Ends serving a domain, and removes its accounts with all they have.",
 	    .words = host_word,
@@ -114,7 +122,7 @@ const struct verb verbs[] = {
 	},
 	{
 	    .name = "user remove",
-	    .about = "Removes an account with its contact list and its messages, and ends its sessions.",
+	    .about = "Removes an account with its contact list, and ends its sessions.",
 	    .words = jid_word,
 	    .flags = yes_flags,
 	    .prepare = ask_if_removed,
@@ -386,10 +394,13 @@ static char *musterd_path(void)
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	self[n > 0 ? n : 0] = '\0';
 	char *slash = strrchr(self, '/');
-	char *beside = slash ? mem_printf("%.*s/musterd", (int)(slash - self), self) : NULL;
-	if (beside && access(beside, X_OK) == 0)
-		return beside;
-	mem_free(beside);
+	static const char *const places[] = { "musterd", "../sbin/musterd" };
+	for (unsigned i = 0; slash && i < COUNT_OF(places); i++) {
+		char *beside = mem_printf("%.*s/%s", (int)(slash - self), self, places[i]);
+		if (access(beside, X_OK) == 0)
+			return beside;
+		mem_free(beside);
+	}
 	return mem_strdup("musterd");
 }
 

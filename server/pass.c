@@ -1,8 +1,9 @@
 /* pass.c - a stanza's way through one home: the stages, waiting, and what handlers may do on the way.
  *
  * A pass walks a list of hooks. It ends when a handler returns DONE or the list is used up (then the core's
- * own default applies); it stands still when a handler returns HELD, until the continuation says more; and a
- * message stands still between KEEP and COPY until what it depends on is committed (design, section 3). */
+ * own default applies); it stands still when a handler returns HELD, until the continuation says more; and
+ * a message stands still between KEEP and COPY until what it depends on is committed (design, section 3).
+ */
 #include <string.h>
 
 #include "home.h"
@@ -45,17 +46,25 @@ static void pass_free(struct pass *p)
 	struct home *h = p->ctx.home;
 	struct reactor *r = h->reactor;
 
+	ASSERT(!p->after_commit); /* route_with belongs to a change */
 	if (p->envelope)
 		envelope_free(r, p->envelope);
 	arena_free(&p->ctx.scratch);
 	h->passes--;
-	if (r->free_pass_count >= FREE_PASSES) {
+	if (r->free_pass_count < FREE_PASSES) {
+		p->next_free = r->free_passes;
+		r->free_passes = p;
+		r->free_pass_count++;
+	} else {
 		mem_free(p);
-		return;
 	}
-	p->next_free = r->free_passes;
-	r->free_passes = p;
-	r->free_pass_count++;
+	if (h->state == HOME_ENDING)
+		home_pass_ended(h);
+}
+
+void pass_drop(struct pass *p)
+{
+	pass_free(p);
 }
 
 void passes_free(struct reactor *r)
@@ -69,23 +78,10 @@ void passes_free(struct reactor *r)
 	r->free_pass_count = 0;
 }
 
-/* The stanza has arrived here and nobody has taken its transit row away: do so, nobody waits. */
-static void pass_drop_transit(struct pass *p)
-{
-	struct store *store = p->ctx.home->reactor->store;
-	int64_t id = p->envelope && p->ctx.dir == IN ? p->envelope->transit : 0;
-	struct write *w;
-
-	if (!id || store_take_back(store, (uint64_t)id))
-		return;
-	w = begin_write(&p->ctx);
-	transit_delete(w, id);
-	later(&p->ctx, w);
-}
-
 static void pass_end(struct pass *p)
 {
-	pass_drop_transit(p);
+	if (p->envelope && p->ctx.dir == IN && p->envelope->transit)
+		transit_end(p->ctx.home->reactor, p->envelope); /* nobody has claimed it */
 	p->is_ended = true;
 	if (p->writes == 0)
 		pass_free(p);
@@ -99,15 +95,11 @@ static bool pass_must_wait(const struct pass *p)
 
 	if (p->is_released || !p->ctx.stanza || p->ctx.stanza->kind != STANZA_MESSAGE)
 		return false;
-	/* Out to a home on this reactor it need not wait: the envelope carries the ticket, and that home lets
-	 * nothing out before it is committed. Both steps may so share one transaction. */
-	if (p->ctx.dir == OUT) {
-		enum home_kind kind;
-		unsigned target = router_home_of(h->reactor, p->ctx.to, &kind);
-
-		if (target == h->reactor->index && h->reactor->conf->store.share_transactions)
-			return false;
-	}
+	/* Out to a home on this reactor it need not wait: the envelope carries the ticket, and that home
+	 * lets nothing out before it is committed. Both steps may so share one transaction. */
+	if (p->ctx.dir == OUT &&
+	    (p->is_own || (p->target == h->reactor->index && h->reactor->conf->store.share_transactions)))
+		return false;
 	return !list_is_empty(&h->outbox) || !store_is_committed(h->reactor->store, p->ticket);
 }
 
@@ -116,7 +108,8 @@ static enum verdict pass_answer(struct pass *p)
 {
 	struct ctx *c = &p->ctx;
 	struct home *h = c->home;
-	const struct element *payload = element_first(c->stanza->root), *second = payload ? payload->next : NULL;
+	const struct element *payload = element_first(c->stanza->root),
+			     *second = payload ? payload->next : NULL;
 	const struct hook_entry *e = NULL;
 
 	while (second && !second->name)
@@ -142,8 +135,9 @@ static enum verdict pass_iq_to_session(struct ctx *c)
 		deliver(c, s, c->from, c->to, stanza_ref(c->stanza), 0, 1);
 		return DONE;
 	}
-	return stanza_is_request(c->stanza) || c->stanza->type == TYPE_UNKNOWN ? refuse(c, SERVICE_UNAVAILABLE, NULL)
-									       : DONE;
+	return stanza_is_request(c->stanza) || c->stanza->type == TYPE_UNKNOWN
+		   ? refuse(c, SERVICE_UNAVAILABLE, NULL)
+		   : DONE;
 }
 
 static enum verdict pass_route(struct pass *p);
@@ -166,10 +160,40 @@ static enum verdict pass_default(struct pass *p)
 	return stanza_is_request(c->stanza) || c->stanza->type == TYPE_UNKNOWN ? pass_answer(p) : DONE;
 }
 
+/* Its record could not be written. A transit row whose removal was part of that write is still there: the
+ * refusal turns it. */
 static enum verdict pass_fail(struct pass *p)
 {
+	if (p->ctx.dir == IN && p->claimed)
+		p->envelope->transit = p->claimed;
+	if (p->stored == STORE_AWAY)
+		return refuse(&p->ctx, RESOURCE_CONSTRAINT, "The database is away; try again later.");
 	log_error("record", p->ctx.from->text, "a message could not be put on record and was refused");
 	return refuse(&p->ctx, INTERNAL_SERVER_ERROR, "The message could not be put on record.");
+}
+
+/* Where both steps go on at once (design, section 3) the first may fail when the second has begun. Then the
+ * sender's home can only leave word for the recipient's, which lives on the same reactor. */
+static void record_failed(struct reactor *r, int64_t record)
+{
+	r->failed_records[r->failed_count++ % COUNT_OF(r->failed_records)] = record;
+}
+
+static bool record_has_failed(const struct reactor *r, int64_t record)
+{
+	for (unsigned i = 0; i < COUNT_OF(r->failed_records) && i < r->failed_count; i++)
+		if (r->failed_records[i] == record)
+			return true;
+	return false;
+}
+
+/* Behind KEEP, and nothing left to wait for: is it on record? */
+static bool pass_is_unstored(const struct pass *p)
+{
+	const struct reactor *r = p->ctx.home->reactor;
+
+	return p->stored != STORE_OK ||
+	       (r->failed_count && p->ctx.record && record_has_failed(r, p->ctx.record));
 }
 
 /* One step: the next hook, or the default at the end of the list. */
@@ -202,7 +226,7 @@ static void pass_go(struct pass *p)
 				home_outbox_add(p->ctx.home, p->ticket, p, NULL, 0);
 				return;
 			}
-			if (p->is_failed) {
+			if (pass_is_unstored(p)) {
 				v = pass_fail(p);
 				break;
 			}
@@ -226,6 +250,7 @@ static struct pass *pass_of_envelope(struct home *h, struct envelope *e)
 	p->ctx.record = e->record;
 	p->ctx.entry = e->entry;
 	p->ticket = e->ticket;
+	p->is_arriving = e->dir == IN && e->transit;
 	return p;
 }
 
@@ -233,8 +258,29 @@ void pass_refuse(struct home *h, struct envelope *e, enum stanza_condition condi
 {
 	struct pass *p = pass_of_envelope(h, e);
 
+	if (e->dir == OUT)
+		p->ctx.session = session_by_id(h, e->session);
 	refuse(&p->ctx, condition, text);
 	pass_end(p);
+}
+
+/* False: it ends here, before any module has seen it. */
+static bool pass_start_out(struct pass *p)
+{
+	struct home *h = p->ctx.home;
+	enum home_kind kind;
+
+	p->session = p->envelope->session;
+	p->ctx.session = session_by_id(h, p->session);
+	if (!p->ctx.session) /* it ended while this was on its way */
+		return false;
+	p->target = router_home_of(h->reactor, p->ctx.to, &kind);
+	p->to_kind = (uint8_t)kind;
+	p->is_own = jid_is_same_bare(p->ctx.to, h->jid);
+	if (kind != HOME_REMOTE)
+		return true;
+	refuse(&p->ctx, REMOTE_SERVER_NOT_FOUND, NULL); /* RFC 6120 section 8.3.3.16 */
+	return false;
 }
 
 void pass_start(struct home *h, struct envelope *e)
@@ -242,13 +288,9 @@ void pass_start(struct home *h, struct envelope *e)
 	const struct stanza *st = e->stanza;
 	struct pass *p = pass_of_envelope(h, e);
 
-	if (e->dir == OUT) {
-		p->session = e->session;
-		p->ctx.session = session_by_id(h, e->session);
-		if (!p->ctx.session) { /* it ended while this was on its way */
-			pass_end(p);
-			return;
-		}
+	if (e->dir == OUT && !pass_start_out(p)) {
+		pass_end(p);
+		return;
 	}
 	if (h->state == HOME_AWAKE && st->kind < STANZA_OTHER)
 		p->list = &h->reactor->hooks->stages[home_kind_index(h->kind)][e->dir][st->kind];
@@ -261,8 +303,16 @@ void pass_start(struct home *h, struct envelope *e)
 	pass_go(p);
 }
 
+/* The session is looked up again after each wait. */
+static void pass_find_session(struct pass *p)
+{
+	if (p->session)
+		p->ctx.session = session_by_id(p->ctx.home, p->session);
+}
+
 void pass_release(struct pass *p)
 {
+	pass_find_session(p);
 	p->is_released = true;
 	pass_go(p);
 }
@@ -320,7 +370,7 @@ void *ctx_new(struct ctx *c, size_t size)
 
 static void pass_send(struct pass *p, struct envelope *e);
 
-/* What route_with kept: sent after the commit, dropped when there was none (its row is not there either). */
+/* What route_with and route_after kept: sent after the commit, dropped when there was none. */
 static void pass_send_kept(struct pass *p, bool is_committed)
 {
 	struct envelope *e;
@@ -335,8 +385,8 @@ static void pass_send_kept(struct pass *p, bool is_committed)
 	p->after_tail = &p->after_commit;
 }
 
-/* The one continuation: gets the session looked up again, and its verdict goes on with the pass. A hold ends
- * with it, unless it waits again; then the mailbox goes on, behind whatever this pass has sent. */
+/* The one continuation: gets the session looked up again, and its verdict goes on with the pass. A hold
+ * ends with it, unless it waits again; then the mailbox goes on, behind whatever this pass has sent. */
 static void on_rows(void *arg, const struct rows *rows)
 {
 	struct pass *p = arg;
@@ -346,8 +396,8 @@ static void on_rows(void *arg, const struct rows *rows)
 	enum verdict v;
 
 	p->then = NULL;
-	if (p->session)
-		p->ctx.session = session_by_id(h, p->session);
+	p->is_released = false; /* others have had their turn meanwhile */
+	pass_find_session(p);
 	pass_send_kept(p, rows_status(rows) == STORE_OK);
 	v = then(&p->ctx, rows);
 	if (v == HELD)
@@ -367,7 +417,7 @@ enum verdict fetch(struct ctx *c, rows_handler *then, const struct sql *sql, con
 {
 	struct pass *p = pass_of(c);
 
-	ASSERT(!p->then);
+	ASSERT(!p->then && !p->after_commit);
 	p->then = then;
 	store_read(c->home->reactor->store, c->home->last_write, sql, params, count, on_rows, p);
 	return HELD;
@@ -385,10 +435,14 @@ struct write *begin_write(struct ctx *c)
 	return write_new(c->home->reactor->store, (uint64_t)c->record);
 }
 
+/* STORE_NO_TICKET: the store takes no more; `fn` will hear of it, and nothing else may wait for it. */
 static uint64_t write_of_home(struct home *h, struct write *w, store_rows_fn *fn, struct pass *p)
 {
-	h->last_write = write_commit(w, fn, p);
-	return h->last_write;
+	uint64_t ticket = write_commit(w, fn, p);
+
+	if (ticket != STORE_NO_TICKET)
+		h->last_write = ticket;
+	return ticket;
 }
 
 enum verdict change(struct ctx *c, struct write *w, rows_handler *then)
@@ -397,10 +451,11 @@ enum verdict change(struct ctx *c, struct write *w, rows_handler *then)
 	struct home *h = c->home;
 
 	ASSERT(!p->then);
-	if (store_is_away(h->reactor->store)) {
+	if (store_is_away(h->reactor->store) && !p->is_arriving) {
 		write_drop(w);
 		pass_send_kept(p, false);
-		return c->stanza ? refuse(c, RESOURCE_CONSTRAINT, "The database is away; try again later.") : DONE;
+		return c->stanza ? refuse(c, RESOURCE_CONSTRAINT, "The database is away; try again later.")
+				 : DONE;
 	}
 	p->then = then;
 	home_hold(h, p);
@@ -417,7 +472,9 @@ static void on_recorded(void *arg, const struct rows *rows)
 	if (p->ctx.dir == OUT)
 		h->uncommitted--;
 	if (rows_status(rows) != STORE_OK)
-		p->is_failed = true;
+		p->stored = (uint8_t)rows_status(rows);
+	if (rows_status(rows) == STORE_FAILED && p->is_ended && p->ctx.dir == OUT)
+		record_failed(h->reactor, p->ctx.record);
 	if (p->is_ended && p->writes == 0)
 		pass_free(p);
 	if (h->credits)
@@ -427,11 +484,16 @@ static void on_recorded(void *arg, const struct rows *rows)
 void record(struct ctx *c, struct write *w)
 {
 	struct pass *p = pass_of(c);
+	uint64_t ticket;
 
 	p->writes++;
 	if (c->dir == OUT)
 		c->home->uncommitted++;
-	p->ticket = write_of_home(c->home, w, on_recorded, p);
+	ticket = write_of_home(c->home, w, on_recorded, p);
+	if (ticket == STORE_NO_TICKET)
+		p->stored = STORE_AWAY;
+	else
+		p->ticket = ticket;
 }
 
 void later(struct ctx *c, struct write *w)
@@ -441,8 +503,7 @@ void later(struct ctx *c, struct write *w)
 
 /* ---- sending */
 
-/* Lets an envelope leave this home: at once when nothing holds it back, else through the outbox. */
-static void pass_emit(struct pass *p, struct envelope *e, unsigned target)
+void pass_emit(struct pass *p, struct envelope *e, unsigned target)
 {
 	struct home *h = p->ctx.home;
 	struct reactor *r = h->reactor;
@@ -458,6 +519,19 @@ static void pass_emit(struct pass *p, struct envelope *e, unsigned target)
 	}
 }
 
+/* To the own account at once: before what the client sent next (RFC 6120 section 10.1). */
+static void pass_post(struct pass *p, struct envelope *e, unsigned target)
+{
+	struct home *h = p->ctx.home;
+
+	if (!jid_is_same_bare(e->to, h->jid)) {
+		pass_emit(p, e, target);
+		return;
+	}
+	e->ticket = store_is_committed(h->reactor->store, p->ticket) ? 0 : p->ticket;
+	home_take_own(h, e);
+}
+
 static void pass_send(struct pass *p, struct envelope *e)
 {
 	struct reactor *r = p->ctx.home->reactor;
@@ -469,7 +543,7 @@ static void pass_send(struct pass *p, struct envelope *e)
 		return;
 	}
 	e->home_kind = (uint8_t)kind;
-	pass_emit(p, e, target);
+	pass_post(p, e, target);
 }
 
 /* The end of the OUT pass: the stanza in hand goes to its recipient's home. */
@@ -477,23 +551,22 @@ static enum verdict pass_route(struct pass *p)
 {
 	struct ctx *c = &p->ctx;
 	struct envelope *e = p->envelope;
-	enum home_kind kind;
 
 	if (c->session && (c->stanza->type == IQ_RESULT || c->stanza->type == IQ_ERROR))
 		session_answered(c->session, c->to, c->stanza->id);
-	router_home_of(c->home->reactor, c->to, &kind);
-	if (kind == HOME_REMOTE)
-		return refuse(c, REMOTE_SERVER_NOT_FOUND, NULL); /* RFC 6120 section 8.3.3.16 */
 	p->envelope = NULL;
 	e->kind = ENV_STANZA;
 	e->dir = IN;
+	e->home_kind = p->to_kind;
 	e->record = c->record;
 	e->entry = c->entry;
-	pass_send(p, e);
+	pass_post(p, e, p->target);
 	return DONE;
 }
 
-void route(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st)
+/* An envelope to another home. */
+static struct envelope *envelope_to(struct ctx *c, const struct jid *from, const struct jid *to,
+				    struct stanza *st)
 {
 	struct envelope *e = envelope_new(c->home->reactor, ENV_STANZA);
 
@@ -503,11 +576,16 @@ void route(struct ctx *c, const struct jid *from, const struct jid *to, struct s
 	e->to = jid_ref(to);
 	e->stanza = st;
 	e->trace = c->trace;
-	pass_send(pass_of(c), e);
+	return e;
 }
 
-void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to, struct stanza *st,
-	     int64_t entry, unsigned copies)
+void route(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st)
+{
+	pass_send(pass_of(c), envelope_to(c, from, to, st));
+}
+
+void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to,
+	     struct stanza *st, int64_t entry, unsigned copies)
 {
 	struct envelope *e = envelope_new(c->home->reactor, ENV_WRITE);
 
@@ -523,21 +601,35 @@ void deliver(struct ctx *c, struct session *s, const struct jid *from, const str
 	pass_emit(pass_of(c), e, s->stream_reactor);
 }
 
-void route_with(struct ctx *c, struct write *w, const struct jid *from, const struct jid *to, struct stanza *st)
+static bool is_served(struct ctx *c, const struct jid *to)
 {
-	struct pass *p = pass_of(c);
-	struct envelope *e = envelope_new(c->home->reactor, ENV_STANZA);
+	enum home_kind kind;
 
-	ASSERT(st->sealed);
-	e->dir = IN;
-	e->from = jid_ref(from);
-	e->to = jid_ref(to);
-	e->stanza = st;
-	e->trace = c->trace;
-	e->transit = record_id_new(c);
-	transit_insert(w, e);
+	router_home_of(c->home->reactor, to, &kind);
+	return kind != HOME_REMOTE;
+}
+
+static struct envelope *pass_keep(struct pass *p, struct envelope *e)
+{
 	*p->after_tail = e;
 	p->after_tail = &e->next;
+	return e;
+}
+
+void route_after(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st)
+{
+	pass_keep(pass_of(c), envelope_to(c, from, to, st));
+}
+
+void route_with(struct ctx *c, struct write *w, const struct jid *from, const struct jid *to,
+		struct stanza *st)
+{
+	struct envelope *e = pass_keep(pass_of(c), envelope_to(c, from, to, st));
+
+	if (!is_served(c, to)) /* a row for nobody would stay for ever */
+		return;
+	e->transit = record_id_new(c);
+	transit_insert(w, e);
 }
 
 struct stanza *reply_new(struct ctx *c)
@@ -556,34 +648,47 @@ static void pass_turn_transit(struct pass *p, struct envelope *error)
 {
 	struct ctx *c = &p->ctx;
 	struct write *w;
+	uint64_t ticket;
 
 	if (c->dir != IN || !p->envelope->transit)
 		return;
 	w = begin_write(c);
 	transit_done(c, w);
-	error->transit = record_id_new(c);
-	transit_insert(w, error);
-	p->ticket = write_of_home(c->home, w, NULL, NULL);
+	if (is_served(c, error->to)) {
+		error->transit = record_id_new(c);
+		transit_insert(w, error);
+	}
+	ticket = write_of_home(c->home, w, NULL, NULL);
+	if (ticket != STORE_NO_TICKET)
+		p->ticket = ticket;
 }
 
 enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *text)
 {
 	const struct stanza *st = c->stanza;
+	struct stanza *error;
 	struct envelope *e;
 
 	/* Never answer an error with an error, RFC 6120 section 8.3.1, nor presence that asks nothing. */
 	if (stanza_is_error(st) || st->type == IQ_RESULT || st->type == PRESENCE_AVAILABLE ||
 	    st->type == PRESENCE_UNAVAILABLE || st->type == PRESENCE_PROBE)
 		return DONE;
-	e = envelope_new(c->home->reactor, ENV_STANZA);
-	e->dir = IN;
-	e->from = jid_ref(c->to);
-	e->to = jid_ref(c->from);
-	e->stanza = stanza_error(st, condition, text);
-	e->trace = c->trace;
+	error = stanza_error(st, condition, text);
+	if (c->dir == OUT && c->session) { /* its own client is told also while the mailbox waits */
+		deliver(c, c->session, c->to, c->from, error, 0, 1);
+		return DONE;
+	}
+	e = envelope_to(c, c->to, c->from, error);
 	pass_turn_transit(pass_of(c), e);
 	pass_send(pass_of(c), e);
 	return DONE;
+}
+
+enum verdict refuse_unstored(struct ctx *c, const struct rows *r)
+{
+	if (rows_status(r) == STORE_AWAY)
+		return refuse(c, RESOURCE_CONSTRAINT, "The database is away; try again later.");
+	return refuse(c, INTERNAL_SERVER_ERROR, NULL);
 }
 
 /* ---- transit */
@@ -603,8 +708,10 @@ void transit_done(struct ctx *c, struct write *w)
 	int64_t id = p->envelope->transit;
 
 	p->envelope->transit = 0;
-	if (id && !store_take_back(c->home->reactor->store, (uint64_t)id))
-		transit_delete(w, id);
+	if (!id || store_take_back(c->home->reactor->store, (uint64_t)id))
+		return;
+	p->claimed = id;
+	transit_delete(w, id);
 }
 
 /* ---- this home, as modules see it */
@@ -677,8 +784,8 @@ int64_t now_us(const struct ctx *c)
 	return c->home->reactor->now;
 }
 
-/* Microseconds in the upper bits (enough until 2255), random bits below: unpredictable for others, above the
- * owner's newest. */
+/* Microseconds in the upper bits (enough until 2255), random bits below: unpredictable for others, above
+ * the owner's newest. */
 int64_t entry_id_new(struct ctx *c)
 {
 	struct home *h = c->home;
@@ -693,15 +800,16 @@ int64_t entry_id_new(struct ctx *c)
 	return id;
 }
 
-/* Microseconds, then which reactor (4 bits), then a count: unique on the node without asking anybody. */
+/* Microseconds, then which reactor (8 bits), then a count (2): unique on the node without asking anybody.
+ */
 int64_t record_id_new(struct ctx *c)
 {
 	struct reactor *r = c->home->reactor;
-	int64_t own = (int64_t)(r->index & 0xf) << 6, id = r->now << ID_TIME_SHIFT | own;
+	int64_t own = (int64_t)r->index << 2, id = r->now << ID_TIME_SHIFT | own;
 
 	if (id <= r->newest_record)
 		id = r->newest_record + 1;
-	if ((id & 0x3c0) != own) /* the count of this microsecond is used up: borrow from the next */
+	if ((id & 0x3fc) != own) /* the count of this microsecond is used up: borrow from the next */
 		id = ((r->newest_record >> ID_TIME_SHIFT) + 1) << ID_TIME_SHIFT | own;
 	r->newest_record = id;
 	return id;
@@ -718,7 +826,8 @@ struct element *disco_element(struct ctx *c, struct stanza **st)
 void disco_run(struct ctx *c, enum event event, struct stanza *st, struct element *query)
 {
 	struct pass *p = pass_of(c);
-	const struct hook_list *list = &c->home->reactor->hooks->events[home_kind_index(c->home->kind)][event];
+	const struct hook_list *list =
+	    &c->home->reactor->hooks->events[home_kind_index(c->home->kind)][event];
 	uint16_t module = p->module;
 
 	p->disco = query;

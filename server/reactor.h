@@ -75,7 +75,10 @@ struct reactor {
 	struct list waiting_homes; /* homes whose outbox waits for a commit */
 	struct list sleepers;	   /* homes without session, the one that is idle longest first */
 	struct timer sleep_timer;
-	unsigned absent_homes;	  /* homes without account, remembered briefly */
+	struct list absents; /* homes without account, remembered briefly; the oldest first */
+	unsigned absent_homes, waking_homes;
+	int64_t failed_records[64]; /* the last ones that the database refused: pass.c */
+	unsigned failed_count;
 	struct pass *free_passes; /* pass.c */
 	unsigned free_pass_count;
 

@@ -32,6 +32,7 @@ struct roster_item {
 
 struct roster {
 	struct hash items; /* of struct roster_item */
+	uint32_t bound;	   /* how many there may be */
 };
 
 struct roster_item *roster_find(const struct roster *r, const struct jid *contact); /* resource ignored */
@@ -41,6 +42,12 @@ void roster_remove(struct roster *r, struct roster_item *item);
 void roster_free(struct roster *r);
 /* Walks all items: for (i = NULL; (i = roster_walk(r, i)); ) */
 struct roster_item *roster_walk(const struct roster *r, const struct roster_item *after);
+
+/* Whoever adds an item that was not there asks first. */
+static inline bool roster_is_full(const struct roster *r)
+{
+	return r->items.count >= r->bound;
+}
 
 static inline bool roster_sees_us(const struct roster_item *i) /* may have our presence */
 {

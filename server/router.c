@@ -5,15 +5,14 @@
 
 unsigned router_home_of(const struct reactor *r, const struct jid *to, enum home_kind *kind)
 {
-	if (!hosts_find(r->hosts, jid_domain(to), jid_domain_len(to))) {
-		*kind = HOME_REMOTE;
-		return r->index;
-	}
+	bool is_served = hosts_find(r->hosts, jid_domain(to), jid_domain_len(to)) != NULL;
+
 	if (!jid_has_local(to)) {
-		*kind = HOME_HOST;
+		*kind = is_served ? HOME_HOST : HOME_REMOTE;
 		return r->index;
 	}
-	*kind = HOME_USER;
+	/* Also where a host has been removed: what still ends there finds the home. */
+	*kind = is_served ? HOME_USER : HOME_REMOTE;
 	return to->hash % r->server->reactor_count;
 }
 

@@ -28,7 +28,8 @@ struct session *session_by_id(struct home *h, uint64_t id)
 	return NULL;
 }
 
-static struct envelope *to_stream(struct reactor *r, enum envelope_kind kind, unsigned stream_reactor, uint64_t id)
+static struct envelope *to_stream(struct reactor *r, enum envelope_kind kind, unsigned stream_reactor,
+				  uint64_t id)
 {
 	struct envelope *e = envelope_new(r, kind);
 
@@ -37,7 +38,8 @@ static struct envelope *to_stream(struct reactor *r, enum envelope_kind kind, un
 	return e;
 }
 
-static void tell_close(struct reactor *r, unsigned stream_reactor, uint64_t id, unsigned condition, const char *text)
+static void tell_close(struct reactor *r, unsigned stream_reactor, uint64_t id, unsigned condition,
+		       const char *text)
 {
 	struct envelope *e = to_stream(r, ENV_CLOSE, stream_reactor, id);
 
@@ -53,7 +55,9 @@ void session_close_stream(struct session *s, unsigned condition, const char *tex
 
 /* ---- IQ requests that wait for the client's answer */
 
-#define UNANSWERED_MAX 100 /* of one session; the oldest is forgotten, and its sender has his own timeout */
+#define UNANSWERED_MAX                                                                                     \
+	100 /* of one session; the oldest is forgotten, and its sender has his own timeout                 \
+	     */
 
 struct unanswered {
 	struct unanswered *next; /* newer ones */
@@ -122,13 +126,27 @@ void session_end(struct home *h, struct session *s)
 	pass_event(h, EVENT_SESSION_GONE, s);
 	session_answer_all(h, s);
 	log_debug("session", s->full->text, "ended");
-	list_remove(&s->node);
-	h->session_count--;
 	r->counts.sessions--;
+	session_free(s);
 	if (h->session_count == 0) {
 		h->idle_since = r->now;
 		list_append(&r->sleepers, &h->sleeper_node);
 	}
+}
+
+void session_free(struct session *s)
+{
+	struct directed *d;
+
+	list_remove(&s->node);
+	s->home->session_count--;
+	while ((d = s->directed)) {
+		s->directed = d->next;
+		jid_unref(d->to);
+		mem_free(d);
+	}
+	while (s->unanswered)
+		unanswered_drop(&s->unanswered);
 	stanza_unref(s->presence);
 	jid_unref(s->full);
 	mem_free(s);
@@ -196,16 +214,23 @@ void session_bind(struct home *h, struct envelope *e)
 	envelope_free(r, e);
 }
 
+/* RFC 6121 section 8.5.2.1.1. */
+bool session_is_reachable(const struct session *s)
+{
+	return s->presence && s->priority >= 0;
+}
+
 void session_set_presence(struct ctx *c, struct session *s, struct stanza *presence, int8_t priority)
 {
-	bool was_reachable = s->presence && s->priority >= 0;
+	bool was_available = s->presence != NULL, was_reachable = session_is_reachable(s);
 
-	(void)c;
 	stanza_unref(s->presence);
 	s->presence = presence;
 	s->priority = presence ? priority : 0;
-	if (presence && priority >= 0 && !was_reachable)
-		pass_event(s->home, EVENT_SESSION_AVAILABLE, s);
+	if (presence && !was_available)
+		pass_event(c->home, EVENT_SESSION_AVAILABLE, s);
+	if (session_is_reachable(s) && !was_reachable)
+		pass_event(c->home, EVENT_SESSION_REACHABLE, s);
 }
 
 void session_settle(struct ctx *c, struct session *s)
@@ -213,8 +238,8 @@ void session_settle(struct ctx *c, struct session *s)
 	struct reactor *r = c->home->reactor;
 	struct envelope *e = to_stream(r, ENV_SETTLE, s->stream_reactor, s->stream_id);
 
-	s->is_unsettled = true;
+	s->unsettled++;
 	e->to = jid_ref(s->full);
 	e->session = s->id;
-	reactor_post(r, s->stream_reactor, e);
+	pass_emit(CONTAINER_OF(c, struct pass, ctx), e, s->stream_reactor); /* behind what was delivered */
 }

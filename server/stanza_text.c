@@ -26,3 +26,16 @@ struct stanza *stanza_parse(const char *text, size_t n)
 {
 	return xml_parse_stanza(text, n);
 }
+
+bool message_is_content(const struct stanza *st)
+{
+	if (st->type != MESSAGE_CHAT && st->type != MESSAGE_NORMAL)
+		return false;
+	if (element_child(st->root, "body", NULL))
+		return true;
+	for (const struct element *e = st->root->children; e; e = e->next)
+		if (e->name && e->ns &&
+		    (strcmp(e->name, "encrypted") == 0 || strcmp(e->name, "openpgp") == 0))
+			return true;
+	return false;
+}

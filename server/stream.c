@@ -8,8 +8,9 @@
 #include "log.h"
 #include "stream_parts.h"
 
-#define KEEPALIVE_SECONDS 300 /* a peer that vanished without a word is noticed within a few minutes more  \
-			       */
+#define KEEPALIVE_SECONDS                                                                                  \
+	300 /* a peer that vanished without a word is noticed within a few minutes more                    \
+	     */
 #define STREAM_ERROR_NS "urn:ietf:params:xml:ns:xmpp-streams"
 
 #define X(id, name) name,

@@ -106,10 +106,12 @@ static void stream_feed(struct stream *s, const char *data, size_t n)
 		size_t taken;
 
 		/* RFC 6120 section 5.3.4: not even white space may follow <starttls/>. What came behind it
-		 * in the clear is somebody's injection, in the same read or in the next. */
+		 * in the clear, in the same read or in the next, is somebody's injection: it gets no
+		 * answer. */
 		if (s->is_starting_tls) {
-			stream_close(s, STREAM_POLICY_VIOLATION,
-				     "Nothing may follow <starttls/> before TLS.");
+			log_info(s->protocol->name, s->peer,
+				 "dropped: something follows <starttls/> in the clear");
+			stream_kill(s);
 			return;
 		}
 		taken = stream_parse(s, data, n);
@@ -148,7 +150,7 @@ void stream_begin_tls(struct stream *s)
 	s->ssl = tls_accept(&r->tls, r->hosts->certs, s->domain, s->is_direct);
 	if (s->ssl)
 		return;
-	log_warn(s->protocol->name, s->peer,
+	log_info(s->protocol->name, s->peer,
 		 "no certificate to start TLS with: put one into the certificates directory");
 	stream_kill(s);
 }

@@ -5,6 +5,7 @@
 #include "home.h"
 #include "log.h"
 #include "router.h"
+#include "server.h"
 #include "xml.h"
 
 static const struct sql sql_insert = {
@@ -18,8 +19,9 @@ static const struct sql sql_delete = {
 };
 static const struct sql sql_page = {
 	.name = "transit_page",
-	.text = "select t.id, t.sender, t.recipient, t.record, coalesce(t.stanza, r.stanza)"
-		" from transit t left join record r on r.id = t.record where t.id > $1 order by t.id limit 200",
+	.text =
+	    "select t.id, t.sender, t.recipient, t.record, coalesce(t.stanza, r.stanza)"
+	    " from transit t left join record r on r.id = t.record where t.id > $1 order by t.id limit 200",
 };
 
 /* A recorded stanza is in its record already. */
@@ -31,7 +33,8 @@ void transit_insert(struct write *w, const struct envelope *e)
 		stanza_write(&text, e->stanza, NULL, NULL);
 	write_add_tagged(w, (uint64_t)e->transit, &sql_insert,
 			 PARAMS(P_INT(e->transit), P_TEXT(e->from->text), P_TEXT(e->to->text),
-				e->record ? P_INT(e->record) : P_NULL, e->record ? P_NULL : P_TEXT(text.data)));
+				e->record ? P_INT(e->record) : P_NULL,
+				e->record ? P_NULL : P_TEXT(text.data)));
 	buffer_free(&text);
 }
 
@@ -40,13 +43,27 @@ void transit_delete(struct write *w, int64_t id)
 	write_add(w, &sql_delete, PARAMS(P_INT(id)));
 }
 
+void transit_end(struct reactor *r, struct envelope *e)
+{
+	int64_t id = e->transit;
+	struct write *w;
+
+	e->transit = 0;
+	if (!id || store_take_back(r->store, (uint64_t)id))
+		return;
+	w = write_new(r->store, (uint64_t)e->record);
+	transit_delete(w, id);
+	write_commit(w, NULL, NULL);
+}
+
 static const struct sql sql_left = {
 	.name = "transit_left",
 	.text = "select count(*) from transit where id <= $1",
 };
 
 #define ARRIVE_CHECK_MS 20
-#define ARRIVE_MS 30000 /* then the listeners open all the same: an address that cannot load keeps its row */
+#define ARRIVE_MS                                                                                          \
+	30000 /* then the listeners open all the same: an address that cannot load keeps its row */
 
 struct replay {
 	struct reactor *reactor;
@@ -57,10 +74,37 @@ struct replay {
 	unsigned waited;       /* ms */
 };
 
+/* Ids of records and transit rows only grow, also when the clock has gone back since they were made. */
+static const struct sql sql_newest = {
+	.name = "record_newest",
+	.text = "select max(id) from (select max(id) as id from record union all select max(id) from "
+		"transit) as newest",
+};
+
+static void set_newest(struct reactor *r, void *arg)
+{
+	int64_t *newest = arg;
+
+	if (r->newest_record < *newest)
+		r->newest_record = *newest;
+	mem_free(newest);
+}
+
+static void tell_newest(struct reactor *r, int64_t newest)
+{
+	for (unsigned i = 0; i < r->server->reactor_count; i++) {
+		int64_t *copy = mem_alloc(sizeof *copy);
+
+		*copy = newest;
+		reactor_post_run(r, i, set_newest, copy);
+	}
+}
+
 /* False: the row cannot be understood; it is logged and left where it is. */
 static bool replay_row(struct reactor *r, const struct rows *rows, unsigned i)
 {
-	const char *from = rows_text(rows, i, 1), *to = rows_text(rows, i, 2), *text = rows_text(rows, i, 4);
+	const char *from = rows_text(rows, i, 1), *to = rows_text(rows, i, 2),
+		   *text = rows_text(rows, i, 4);
 	struct envelope *e = envelope_new(r, ENV_STANZA);
 
 	e->dir = IN;
@@ -70,17 +114,26 @@ static bool replay_row(struct reactor *r, const struct rows *rows, unsigned i)
 	e->transit = rows_int(rows, i, 0);
 	e->record = rows_int(rows, i, 3);
 	e->is_replayed = true;
-	if (e->from && e->to && e->stanza && router_post(r, e))
-		return true;
-	log_warn("transit", to, "row %lld of table transit cannot be routed and stays there", (long long)e->transit);
-	envelope_free(r, e);
-	return false;
+	if (!e->from || !e->to || !e->stanza) {
+		log_warn("transit", to, "row %lld of table transit cannot be read and stays there",
+			 (long long)e->transit);
+		envelope_free(r, e);
+		return false;
+	}
+	if (!router_post(r, e)) {
+		log_warn("transit", to,
+			 "a stanza from %s was on its way to a domain that is not served any more", from);
+		transit_end(r, e);
+		envelope_free(r, e);
+	}
+	return true;
 }
 
 static void replay_end(struct replay *replay, bool ok)
 {
 	if (replay->count)
-		log_info("transit", NULL, "%u stanzas that were on their way have been routed again", replay->count);
+		log_info("transit", NULL, "%u stanzas that were on their way have been routed again",
+			 replay->count);
 	replay->done(replay->reactor, ok);
 	mem_free(replay);
 }
@@ -93,7 +146,8 @@ static void on_left(void *arg, const struct rows *rows)
 
 	if (left <= 0 || replay->waited >= ARRIVE_MS || replay->reactor->is_stopping) {
 		if (left > 0)
-			log_warn("transit", NULL, "%lld stanzas have not arrived yet; not waiting for them any longer",
+			log_warn("transit", NULL,
+				 "%lld stanzas have not arrived yet; not waiting for them any longer",
 				 (long long)left);
 		replay_end(replay, ok);
 		return;
@@ -102,7 +156,8 @@ static void on_left(void *arg, const struct rows *rows)
 	timer_set(&replay->reactor->wheel, &replay->timer, ARRIVE_CHECK_MS);
 }
 
-/* Asks the database whether all of it has arrived: so whoever connects finds no mailbox full of the past. */
+/* Asks the database whether all of it has arrived: so whoever connects finds no mailbox full of the past.
+ */
 static void on_check(struct timer *t)
 {
 	struct replay *replay = CONTAINER_OF(t, struct replay, timer);
@@ -131,6 +186,19 @@ static void on_page(void *arg, const struct rows *rows)
 		on_check(&replay->timer);
 }
 
+static void on_newest(void *arg, const struct rows *rows)
+{
+	struct replay *replay = arg;
+	struct reactor *r = replay->reactor;
+
+	if (rows_status(rows) != STORE_OK) {
+		replay_end(replay, false);
+		return;
+	}
+	tell_newest(r, rows_int(rows, 0, 0));
+	store_read(r->store, 0, &sql_page, PARAMS(P_INT(replay->last)), on_page, replay);
+}
+
 void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok))
 {
 	struct replay *replay = mem_zalloc(sizeof *replay);
@@ -138,5 +206,5 @@ void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok))
 	replay->reactor = r;
 	replay->done = done;
 	timer_init(&replay->timer, on_check);
-	store_read(r->store, 0, &sql_page, PARAMS(P_INT(replay->last)), on_page, replay);
+	store_read(r->store, 0, &sql_newest, NO_PARAMS, on_newest, replay);
 }

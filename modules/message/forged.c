@@ -1,5 +1,5 @@
-/* forged.c - takes out what only this server may say. A delay in the recipient's host's own name (XEP-0203 section
- * 4) is one that nobody but this host could have added, and it adds it last. */
+/* forged.c - takes out what only this server may say. A delay in the recipient's host's own name (XEP-0203
+ * section 4) is one that nobody but this host could have added, and it adds it last. */
 #include <string.h>
 
 #include "message.h"
@@ -12,24 +12,46 @@ static bool is_forged(const struct ctx *c, const struct element *e)
 	if (!element_is(e, "delay", "urn:xmpp:delay"))
 		return false;
 	from = element_get(e, "from");
-	return from && strlen(from) == jid_domain_len(own) && memcmp(from, jid_domain(own), jid_domain_len(own)) == 0;
+	return from && strlen(from) == jid_domain_len(own) &&
+	       memcmp(from, jid_domain(own), jid_domain_len(own)) == 0;
+}
+
+static bool has_forged(const struct ctx *c, const struct stanza *st)
+{
+	const struct element *e = st->root->children;
+
+	while (e && !is_forged(c, e))
+		e = e->next;
+	return e != NULL;
+}
+
+static struct stanza *copy_honest(const struct ctx *c, const struct stanza *from)
+{
+	const struct element *root = from->root;
+	struct stanza *st = stanza_new(from->kind, from->type, from->id);
+
+	if (element_lang(root))
+		element_set(st, st->root, "xml:lang", element_lang(root));
+	for (const struct element *e = root->children; e; e = e->next)
+		if (!is_forged(c, e))
+			element_copy(st, st->root, e);
+	return stanza_seal(st);
+}
+
+struct stanza *strip_forged(const struct ctx *c, struct stanza *st)
+{
+	struct stanza *honest;
+
+	if (!has_forged(c, st))
+		return st;
+	honest = copy_honest(c, st);
+	stanza_unref(st);
+	return honest;
 }
 
 enum verdict message_strip(struct ctx *c)
 {
-	const struct element *root = c->stanza->root, *e = root->children;
-	struct stanza *st;
-
-	while (e && !is_forged(c, e))
-		e = e->next;
-	if (!e)
-		return PASS;
-	st = stanza_new(c->stanza->kind, c->stanza->type, c->stanza->id);
-	if (element_lang(root))
-		element_set(st, st->root, "xml:lang", element_lang(root));
-	for (e = root->children; e; e = e->next)
-		if (!is_forged(c, e))
-			element_copy(st, st->root, e);
-	ctx_replace(c, stanza_seal(st));
+	if (has_forged(c, c->stanza))
+		ctx_replace(c, copy_honest(c, c->stanza));
 	return PASS;
 }

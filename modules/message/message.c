@@ -3,18 +3,12 @@
 
 #include <string.h>
 
-/* Section 8.5.2.1.1: sessions that are available with a priority that is not negative. */
-static bool is_reachable(const struct session *s)
-{
-	return s->presence && s->priority >= 0;
-}
-
 struct session *message_best(struct home *h)
 {
 	struct session *s, *best = NULL;
 
 	SESSION_EACH (s, h)
-		if (is_reachable(s) && (!best || s->priority > best->priority))
+		if (session_is_reachable(s) && (!best || s->priority > best->priority))
 			best = s;
 	return best;
 }
@@ -24,7 +18,7 @@ static void deliver_copies(struct ctx *c, int8_t priority, unsigned copies)
 	struct session *s;
 
 	SESSION_EACH (s, c->home)
-		if (is_reachable(s) && s->priority >= priority)
+		if (session_is_reachable(s) && s->priority >= priority)
 			deliver(c, s, c->from, c->to, stanza_ref(c->stanza), c->entry, copies);
 }
 
@@ -35,15 +29,15 @@ static unsigned deliver_from(struct ctx *c, int8_t priority)
 	struct session *s;
 
 	SESSION_EACH (s, c->home)
-		if (is_reachable(s) && s->priority >= priority)
+		if (session_is_reachable(s) && s->priority >= priority)
 			copies++;
 	if (copies)
 		deliver_copies(c, priority, copies);
 	return copies;
 }
 
-/* Chat and normal messages: the most available sessions (section 8.5.2.1.1); if there is none it waits in the
- * record, or goes back to its sender when it is not on record. */
+/* Chat and normal messages: the most available sessions (section 8.5.2.1.1); if there is none it waits in
+ * the record, or goes back to its sender when it is not on record. */
 static enum verdict to_account(struct ctx *c)
 {
 	struct session *best = message_best(c->home);
@@ -53,7 +47,7 @@ static enum verdict to_account(struct ctx *c)
 		offline_note(c, copies);
 		return DONE;
 	}
-	if (copies || !element_child(c->stanza->root, "body", NULL))
+	if (copies || !message_is_content(c->stanza))
 		return DONE; /* nobody misses a typing notice */
 	return refuse(c, SERVICE_UNAVAILABLE, NULL);
 }
@@ -95,7 +89,7 @@ static const struct hook hooks[] = {
 	ON_LOAD(HOME_USER, &offline_sql_load, offline_loaded),
 	AT_STAGE(IN, CHANGE, ON_MESSAGE, HOME_USER, message_strip),
 	AT_STAGE(IN, ACT, ON_MESSAGE, HOME_USER, on_in),
-	ON_EVENT(EVENT_SESSION_AVAILABLE, HOME_USER, offline_on_available),
+	ON_EVENT(EVENT_SESSION_REACHABLE, HOME_USER, offline_on_reachable),
 	ON_EVENT(EVENT_SESSION_GONE, HOME_USER, offline_on_gone),
 	ON_EVENT(EVENT_SETTLED, HOME_USER, offline_on_settled),
 	ON_EVENT(EVENT_SLEEP, HOME_USER, offline_on_sleep),

@@ -1,6 +1,9 @@
-/* offline.c - XEP-0160 without a second copy: what is offline is the entries of the owner's index that no session
- * has taken. A mark per account says up to where all is taken; it is exact in memory, and stored at most a second
- * later, when the sessions' streams have really written what it covers. */
+/* offline.c - XEP-0160 without a second copy: what is offline is the entries of the owner's index that no
+ * session has taken. A mark per account says up to where all is taken; it is exact in memory, and stored at
+ * most a second later, when the sessions' streams have really written what it covers.
+ *
+ * The first session that can be reached gets what waits, a page at a time: the next one when its stream has
+ * written the last. What arrives meanwhile waits its turn, so that all of it comes in order. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,9 +11,10 @@
 #include "message.h"
 
 #define PAGE 50
-#define MARK_MS 1000
-#define RETRY_MS 1000
-#define IDS_MAX 1000 /* single entries remembered beside the mark */
+#define PAGE_BYTES 262144 /* beyond it the rest of a page is left to the next one */
+#define TICK_MS 1000
+#define READER_TICKS 5 /* then what arrives is not kept waiting any longer */
+#define IDS_MAX 1000   /* single entries remembered beside the mark */
 
 struct partial {
 	struct partial *next;
@@ -28,16 +32,17 @@ static bool ids_has(const struct ids *ids, int64_t id)
 	return false;
 }
 
-/* Beyond the bound the oldest is dropped: it is then seen as what the mark says of it. */
-static void ids_add(struct ids *ids, int64_t id)
+/* False: no room. */
+static bool ids_add(struct ids *ids, int64_t id)
 {
 	if (ids_has(ids, id))
-		return;
+		return true;
+	if (ids->count == IDS_MAX)
+		return false;
 	if (!ids->list)
 		ids->list = mem_alloc(IDS_MAX * sizeof *ids->list);
-	if (ids->count == IDS_MAX)
-		memmove(ids->list, ids->list + 1, --ids->count * sizeof *ids->list);
 	ids->list[ids->count++] = id;
+	return true;
 }
 
 static void ids_remove(struct ids *ids, int64_t id)
@@ -77,11 +82,14 @@ static int64_t mark_of(const struct offline *o)
 const struct sql offline_sql_load = {
 	.name = "offline_load",
 	.text = "select coalesce((select m.taken from mark m where m.owner = $1), 0),"
-		" coalesce((select e.id from entry e where e.owner = $1 and e.is_out = 0 order by e.id desc limit 1), 0)",
+		" coalesce((select e.id from entry e where e.owner = $1 and e.is_out = 0 order by e.id "
+		"desc limit 1), 0)",
 };
+/* The account may have been removed meanwhile. */
 static const struct sql sql_mark = {
 	.name = "offline_mark",
-	.text = "insert into mark (owner, taken) values ($1, $2) on conflict (owner) do update set taken = excluded.taken",
+	.text = "insert into mark (taken, owner) select $1, id from account where id = $2"
+		" on conflict (owner) do update set taken = excluded.taken",
 };
 
 enum verdict offline_loaded(struct ctx *c, const struct rows *r)
@@ -115,19 +123,42 @@ static void mark_store(struct ctx *c, struct offline *o, int64_t mark)
 		return;
 	o->stored = mark;
 	w = begin_write(c);
-	write_add(w, &sql_mark, PARAMS(P_INT(home_account(c->home)), P_INT(mark)));
+	write_add(w, &sql_mark, PARAMS(P_INT(mark), P_INT(home_account(c->home))));
 	later(c, w);
 }
 
-static enum verdict on_mark_timer(struct ctx *c);
+static enum verdict on_tick(struct ctx *c);
+
+static void tick_soon(struct ctx *c, struct offline *o)
+{
+	if (o->is_timing)
+		return;
+	o->is_timing = true;
+	home_timer(c, on_tick, TICK_MS);
+}
 
 static void mark_soon(struct ctx *c, struct offline *o)
 {
 	if (!o->is_settling && mark_of(o) != o->stored)
-		home_timer(c, on_mark_timer, MARK_MS);
+		tick_soon(c, o);
 }
 
-/* All sessions have written what was delivered before they were asked, or are gone. */
+static void partials_drop(struct offline *o, int64_t up_to)
+{
+	struct partial **at = &o->partial, *p;
+
+	while ((p = *at)) {
+		if (p->entry > up_to) {
+			at = &p->next;
+			continue;
+		}
+		*at = p->next;
+		mem_free(p);
+	}
+}
+
+/* All sessions have written what was delivered before they were asked, or are gone and what they did not
+ * write has come back. */
 static void settle_check(struct ctx *c, struct offline *o, const struct session *leaving)
 {
 	struct session *s;
@@ -135,16 +166,16 @@ static void settle_check(struct ctx *c, struct offline *o, const struct session 
 	if (!o->is_settling)
 		return;
 	SESSION_EACH (s, c->home)
-		if (s != leaving && s->is_unsettled)
+		if (s != leaving && s->unsettled)
 			return;
 	o->is_settling = false;
-	mark_store(c, o, ids_least(&o->returned, o->settling));
+	partials_drop(o, o->settling);
+	mark_store(c, o, mark_of(o) < o->settling ? mark_of(o) : o->settling);
 	mark_soon(c, o);
 }
 
-static enum verdict on_mark_timer(struct ctx *c)
+static void settle_ask(struct ctx *c, struct offline *o)
 {
-	struct offline *o = home_data(c);
 	struct session *s;
 
 	o->is_settling = true;
@@ -152,19 +183,6 @@ static enum verdict on_mark_timer(struct ctx *c)
 	SESSION_EACH (s, c->home)
 		session_settle(c, s);
 	settle_check(c, o, NULL);
-	return DONE;
-}
-
-enum verdict offline_on_settled(struct ctx *c)
-{
-	settle_check(c, home_data(c), NULL);
-	return PASS;
-}
-
-enum verdict offline_on_gone(struct ctx *c)
-{
-	settle_check(c, home_data(c), c->session);
-	return PASS;
 }
 
 /* No session is left: what they did not write has come back before they went. */
@@ -178,15 +196,20 @@ enum verdict offline_on_sleep(struct ctx *c)
 
 /* ---- live messages */
 
-bool offline_may_deliver(struct ctx *c)
+/* Nobody has it yet. Where too many have come back the mark goes back before them all: what was taken above
+ * it comes twice then, but nothing is lost. */
+static void note_waiting(struct offline *o, int64_t entry)
 {
-	struct offline *o = home_data(c);
-
-	if (c->entry > o->newest)
-		o->newest = c->entry;
-	return !o->is_replaying;
+	o->has_older = true;
+	ids_remove(&o->skipped, entry);
+	if (entry > o->taken || ids_add(&o->returned, entry))
+		return;
+	o->taken = mark_of(o) < entry ? mark_of(o) : entry - 1;
+	ids_clear(&o->returned);
 }
 
+/* The mark moves on only if nothing older waits above it. An entry that `skipped` has no room for comes
+ * twice. */
 static void note_taken(struct offline *o, int64_t entry, bool is_next)
 {
 	ids_remove(&o->returned, entry);
@@ -195,24 +218,31 @@ static void note_taken(struct offline *o, int64_t entry, bool is_next)
 	if (is_next)
 		o->taken = entry;
 	else
-		ids_add(&o->skipped, entry);
+		(void)ids_add(&o->skipped, entry);
 }
 
-/* The mark moves on only if nothing older waits above it. */
+bool offline_may_deliver(struct ctx *c)
+{
+	struct offline *o = home_data(c);
+
+	if (c->entry > o->newest)
+		o->newest = c->entry;
+	if (!o->is_replaying)
+		return true;
+	o->must_repeat |= c->is_returned; /* the replay may have passed it */
+	note_waiting(o, c->entry);
+	return false;
+}
+
 void offline_note(struct ctx *c, unsigned copies)
 {
 	struct offline *o = home_data(c);
 
-	if (copies) {
+	if (copies)
 		note_taken(o, c->entry, !o->has_older);
-		mark_soon(c, o);
-	} else {
-		o->has_older = true;
-		if (c->entry <= o->taken)
-			ids_add(&o->returned, c->entry);
-		else
-			ids_remove(&o->skipped, c->entry);
-	}
+	else
+		note_waiting(o, c->entry);
+	mark_soon(c, o);
 }
 
 bool offline_all_returned(struct ctx *c)
@@ -242,7 +272,8 @@ bool offline_all_returned(struct ctx *c)
 
 static const struct sql sql_page = {
 	.name = "offline_page",
-	.text = "select e.id, e.record, r.sender, r.recipient, r.stanza from entry e join record r on r.id = e.record"
+	.text = "select e.id, e.record, r.sender, r.recipient, r.stanza from entry e join record r on r.id "
+		"= e.record"
 		" where e.owner = $1 and e.id > $2 and e.is_out = 0 order by e.id limit 50",
 };
 
@@ -269,8 +300,8 @@ static bool is_waiting(const struct offline *o, int64_t entry)
 	return entry > o->taken ? !ids_has(&o->skipped, entry) : ids_has(&o->returned, entry);
 }
 
-/* To the session it names, if that is here, else to the one that came. */
-static void replay_row(struct ctx *c, struct session *s, const struct rows *r, unsigned i)
+/* To the session it names, if that is here, else to the one that reads. */
+static void replay_deliver(struct ctx *c, struct session *s, const struct rows *r, unsigned i)
 {
 	const char *from = rows_text(r, i, 2), *to = rows_text(r, i, 3), *text = rows_text(r, i, 4);
 	struct jid *sender = jid_parse(from, strlen(from)), *recipient = jid_parse(to, strlen(to));
@@ -278,6 +309,7 @@ static void replay_row(struct ctx *c, struct session *s, const struct rows *r, u
 	struct session *named;
 
 	if (sender && recipient && st) {
+		st = strip_forged(c, st);
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
 		deliver(c, named ? named : s, sender, recipient, with_delay(c, st, rows_int(r, i, 1)),
 			rows_int(r, i, 0), 1);
@@ -287,6 +319,42 @@ static void replay_row(struct ctx *c, struct session *s, const struct rows *r, u
 	jid_unref(recipient);
 }
 
+/* How many bytes that were. */
+static size_t replay_row(struct ctx *c, struct offline *o, struct session *s, const struct rows *r,
+			 unsigned i)
+{
+	int64_t entry = rows_int(r, i, 0);
+
+	o->replayed = entry;
+	if (is_waiting(o, entry)) {
+		replay_deliver(c, s, r, i);
+		note_taken(o, entry, true);
+		return strlen(rows_text(r, i, 4));
+	}
+	if (entry > o->taken)
+		o->taken = entry;
+	return 0;
+}
+
+static enum verdict on_page(struct ctx *c, const struct rows *r);
+
+static enum verdict replay_next(struct ctx *c, struct offline *o)
+{
+	o->known = o->newest;
+	return fetch(c, on_page, &sql_page, PARAMS(P_INT(home_account(c->home)), P_INT(o->replayed)));
+}
+
+static enum verdict replay_start(struct ctx *c, struct offline *o)
+{
+	if (o->is_replaying || (o->newest <= o->taken && !o->returned.count) || !message_best(c->home))
+		return PASS;
+	o->is_replaying = true;
+	o->must_repeat = false;
+	o->reader = 0;
+	o->replayed = mark_of(o);
+	return replay_next(c, o);
+}
+
 static enum verdict replay_stop(struct ctx *c, struct offline *o)
 {
 	o->is_replaying = false;
@@ -294,63 +362,100 @@ static enum verdict replay_stop(struct ctx *c, struct offline *o)
 	return PASS;
 }
 
-static enum verdict replay_next(struct ctx *c, struct offline *o);
-static enum verdict on_retry(struct ctx *c);
+static enum verdict replay_done(struct ctx *c, struct offline *o)
+{
+	o->is_replaying = false;
+	if (o->must_repeat)
+		return replay_start(c, o);
+	o->has_older = false;
+	ids_clear(&o->skipped);
+	ids_clear(&o->returned);
+	return replay_stop(c, o);
+}
+
+static void replay_stall(struct ctx *c, struct offline *o)
+{
+	o->is_stalled = true;
+	tick_soon(c, o);
+}
+
+/* The next page when this session has written the last. */
+static enum verdict replay_wait(struct ctx *c, struct offline *o, struct session *s)
+{
+	o->reader = s->id;
+	o->waited = 0;
+	session_settle(c, s);
+	tick_soon(c, o);
+	return PASS;
+}
 
 static enum verdict on_page(struct ctx *c, const struct rows *r)
 {
 	struct offline *o = home_data(c);
-	struct session *s = c->session && !c->session->is_ending ? c->session : message_best(c->home);
-	unsigned n = rows_count(r);
+	struct session *s =
+	    c->session && session_is_reachable(c->session) ? c->session : message_best(c->home);
+	unsigned n = rows_count(r), i;
+	size_t bytes = 0;
 
 	if (rows_status(r) != STORE_OK) {
-		home_timer(c, on_retry, RETRY_MS);
+		replay_stall(c, o);
 		return PASS;
-	}
-	for (unsigned i = 0; i < n && s; i++) {
-		int64_t entry = rows_int(r, i, 0);
-
-		if (is_waiting(o, entry)) {
-			replay_row(c, s, r, i);
-			note_taken(o, entry, true);
-		} else if (entry > o->taken) {
-			o->taken = entry;
-		}
-		o->replayed = entry;
 	}
 	if (!s)
 		return replay_stop(c, o);
-	if (n == PAGE || o->replayed < o->newest)
-		return n ? replay_next(c, o) : replay_stop(c, o);
-	o->has_older = false;
-	ids_clear(&o->skipped);
-	return replay_stop(c, o);
+	for (i = 0; i < n && bytes < PAGE_BYTES; i++)
+		bytes += replay_row(c, o, s, r, i);
+	if (i == n && n < PAGE && o->known == o->newest)
+		return replay_done(c, o);
+	return bytes ? replay_wait(c, o, s) : replay_next(c, o);
 }
 
-static enum verdict replay_next(struct ctx *c, struct offline *o)
+enum verdict offline_on_reachable(struct ctx *c)
 {
-	return fetch(c, on_page, &sql_page, PARAMS(P_INT(home_account(c->home)), P_INT(o->replayed)));
+	return replay_start(c, home_data(c));
 }
 
-static enum verdict replay_start(struct ctx *c, struct offline *o)
-{
-	if (o->is_replaying || (o->newest <= o->taken && !o->returned.count))
-		return PASS;
-	o->is_replaying = true;
-	o->replayed = mark_of(o);
-	return replay_next(c, o);
-}
-
-/* The database did not answer: another try, as long as somebody is there. */
-static enum verdict on_retry(struct ctx *c)
+enum verdict offline_on_settled(struct ctx *c)
 {
 	struct offline *o = home_data(c);
 
-	o->is_replaying = false;
-	return message_best(c->home) ? replay_start(c, o) : PASS;
+	settle_check(c, o, NULL);
+	if (o->reader != c->session->id || c->session->unsettled)
+		return PASS;
+	o->reader = 0;
+	return o->is_replaying ? replay_next(c, o) : replay_start(c, o);
 }
 
-enum verdict offline_on_available(struct ctx *c)
+enum verdict offline_on_gone(struct ctx *c)
 {
-	return replay_start(c, home_data(c));
+	struct offline *o = home_data(c);
+
+	settle_check(c, o, c->session);
+	if (o->reader != c->session->id)
+		return PASS;
+	o->reader = 0;
+	if (o->is_replaying)
+		replay_stall(c, o);
+	return PASS;
+}
+
+/* Stores the mark, and looks after a replay that stands still: one whose session does not read stops, so
+ * that others get what arrives; it goes on when that session reads or another one comes. */
+static enum verdict on_tick(struct ctx *c)
+{
+	struct offline *o = home_data(c);
+
+	o->is_timing = false;
+	if (!o->is_settling && mark_of(o) != o->stored)
+		settle_ask(c, o);
+	if (o->reader && o->is_replaying) {
+		if (++o->waited >= READER_TICKS)
+			o->is_replaying = false;
+		else
+			tick_soon(c, o);
+	}
+	if (!o->is_stalled)
+		return DONE;
+	o->is_stalled = o->is_replaying = false;
+	return replay_start(c, o);
 }

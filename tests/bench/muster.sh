@@ -94,9 +94,9 @@ do_start() {
 	start_postgresql
 	configure
 	run_musterd
-	# The policy belongs to the host, in the database; it is read at the start and at reload.
-	echo "update host set records = $ARCHIVE;" | sql
-	"$BUILD/musterctl" --socket "$DIR/run/control.sock" reload >/dev/null
+	local record=off
+	[ "$ARCHIVE" = 0 ] || record=on
+	"$BUILD/musterctl" --socket "$DIR/run/control.sock" host set localhost --record $record >/dev/null
 }
 
 do_stop() {

@@ -41,7 +41,7 @@ class Scene:
         self.path, self.name = path, os.path.basename(path).removesuffix(".scene")
         self.title, self.clients, self.steps = "", {}, []
         self.engine, self.own_server, self.not_prosody = None, False, None
-        self.limits, self.store = {}, {}
+        self.limits, self.store, self.modules = {}, {}, {}
         with open(path) as f:
             for number, line in enumerate(f, 1):
                 self.parse_line(number, line.rstrip())
@@ -86,7 +86,7 @@ class Scene:
             pass
         elif key == "engine" and equals:
             self.engine = value
-        elif dot and equals and section in ("limits", "store"):
+        elif dot and equals and section in ("limits", "store", "modules"):
             getattr(self, section)[key] = value
         else:
             raise BadScript("%s:%d: unknown need '%s'" % (self.path, number, need))

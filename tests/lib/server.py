@@ -1,5 +1,6 @@
 """Starts a musterd of our own in a temporary directory, on SQLite or PostgreSQL, and administers it."""
 
+import glob
 import json
 import os
 import signal
@@ -94,13 +95,15 @@ class PostgreSQL:
 
 
 class Musterd:
-    """`conninfo` None: SQLite. `store` and `limits` are further keys of those sections."""
+    """`conninfo` None: SQLite. `store` and `limits` are further keys of those sections; `modules` has options
+    of modules, as "roster.items"."""
 
-    def __init__(self, directory, programs, *, conninfo=None, reactors=1, store=None, limits=None,
+    def __init__(self, directory, programs, *, conninfo=None, reactors=1, store=None, limits=None, modules=None,
                  log_level="debug"):
         self.dir, self.programs, self.conninfo, self.reactors = directory, programs, conninfo, reactors
         self.engine = "postgresql" if conninfo else "sqlite"
         self.store, self.limits, self.log_level = dict(store or {}), dict(limits or {}), log_level
+        self.modules = dict(modules or {})
         self.port, self.tls_port = ports.free_ports(2)
         self.conf = os.path.join(directory, "muster.conf")
         self.socket = os.path.join(directory, "run", "control.sock")
@@ -130,6 +133,18 @@ class Musterd:
                                          log_level=self.log_level,
                                          store=lines(self.store), limits=lines(self.limits),
                                          port=self.port, tls_port=self.tls_port))
+            if self.modules:
+                f.write(self.modules_section())
+
+    def modules_section(self):
+        """All modules there are, with the options that are asked for."""
+        text = "modules:\n"
+        for path in sorted(glob.glob(os.path.join(self.programs.modules, "*.so"))):
+            name = os.path.basename(path)[:-3]
+            text += "  %s:\n" % name
+            text += "".join("    %s: %s\n" % (k.partition(".")[2], v) for k, v in self.modules.items()
+                            if k.partition(".")[0] == name)
+        return text
 
     def start(self):
         """Returns when it listens."""
