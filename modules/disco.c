@@ -16,7 +16,7 @@ static bool may_ask(struct ctx *c)
 }
 
 static void add_identity(struct stanza *st, struct element *query, const char *category, const char *type,
-			 const char *name)
+                         const char *name)
 {
 	struct element *e = element_add(st, query, "identity", INFO_NS);
 

@@ -20,8 +20,8 @@ static void write_record(struct ctx *c, struct write *w)
 
 	stanza_write(&text, c->stanza, NULL, NULL);
 	write_add(w, &sql_record,
-		  PARAMS(P_INT(c->record), P_TEXTN(c->from->text, c->from->len),
-			 P_TEXTN(c->to->text, c->to->len), P_TEXTN(text.data, text.len)));
+	          PARAMS(P_INT(c->record), P_TEXTN(c->from->text, c->from->len),
+	                 P_TEXTN(c->to->text, c->to->len), P_TEXTN(text.data, text.len)));
 	buffer_free(&text);
 }
 
@@ -31,8 +31,8 @@ static int64_t write_entry(struct ctx *c, struct write *w, const struct jid *pee
 	int64_t id = entry_id_new(c);
 
 	write_add(w, &sql_entry,
-		  PARAMS(P_INT(home_account(c->home)), P_INT(id), P_INT(c->record),
-			 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out)));
+	          PARAMS(P_INT(home_account(c->home)), P_INT(id), P_INT(c->record),
+	                 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out)));
 	return id;
 }
 

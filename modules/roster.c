@@ -63,8 +63,8 @@ static enum verdict on_load(struct ctx *c, const struct rows *rows)
 static enum verdict on_get(struct ctx *c)
 {
 	struct session *s = is_from_owner(c) && jid_has_resource(c->from)
-				? session_find(c->home, jid_resource(c->from))
-				: NULL;
+	                        ? session_find(c->home, jid_resource(c->from))
+	                        : NULL;
 	const struct roster_item *item = NULL;
 	struct stanza *result;
 	struct element *query;
@@ -170,7 +170,7 @@ static enum verdict read_edit(struct ctx *c, struct edit *e)
 	e->groups = read_groups(c, item, &why);
 	if (!e->groups)
 		return refuse(c, why,
-			      "Groups are neither too many, nor empty, nor too long, nor twice the same.");
+		              "Groups are neither too many, nor empty, nor too long, nor twice the same.");
 	return PASS;
 }
 

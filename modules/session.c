@@ -5,7 +5,7 @@
 static enum verdict on_session(struct ctx *c)
 {
 	return is_from_owner(c) || home_kind(c->home) == HOME_HOST ? reply(c, NULL)
-								   : refuse(c, FORBIDDEN, NULL);
+	                                                           : refuse(c, FORBIDDEN, NULL);
 }
 
 static const char *const stream_features[] = {

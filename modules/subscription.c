@@ -17,8 +17,8 @@ struct plan {
 	unsigned before, after;
 	bool approved_before, approved;
 	bool passes_on; /* OUT: to the contact; IN: to the user's sessions */
-	bool answers;	/* IN: `subscribed` is answered without asking the user */
-	bool enters;	/* the contact enters the roster */
+	bool answers;   /* IN: `subscribed` is answered without asking the user */
+	bool enters;    /* the contact enters the roster */
 	bool was_known; /* there is an item */
 };
 
@@ -142,9 +142,9 @@ static void plan_store(struct ctx *c, const struct plan *p, struct write *w)
 	if (is_kept(c, p))
 		stanza_write(&request, c->stanza, NULL, NULL);
 	write_add(w, &sql_state,
-		  PARAMS(P_INT(home_account(c->home)), P_TEXT(p->contact->text), P_INT(p->after & SUB_BOTH),
-			 P_INT(p->after & PENDING_OUT ? 1 : 0), P_INT(p->after & PENDING_IN ? 1 : 0),
-			 P_INT(p->approved), P_INT(is_in_roster(c, p)), P_TEXT(request.data)));
+	          PARAMS(P_INT(home_account(c->home)), P_TEXT(p->contact->text), P_INT(p->after & SUB_BOTH),
+	                 P_INT(p->after & PENDING_OUT ? 1 : 0), P_INT(p->after & PENDING_IN ? 1 : 0),
+	                 P_INT(p->approved), P_INT(is_in_roster(c, p)), P_TEXT(request.data)));
 	buffer_free(&request);
 }
 
@@ -322,9 +322,9 @@ static enum verdict on_available(struct ctx *c)
 	while ((item = roster_walk(home_roster(c->home), item)))
 		if (item->pending_in)
 			deliver(c, c->session, item->jid, home_jid(c->home),
-				item->request ? stanza_ref(item->request)
-					      : presence_new(PRESENCE_SUBSCRIBE),
-				0, 1);
+			        item->request ? stanza_ref(item->request)
+			                      : presence_new(PRESENCE_SUBSCRIBE),
+			        0, 1);
 	return PASS;
 }
 

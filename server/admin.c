@@ -19,7 +19,7 @@ bool admin_may_write(struct request *r)
 	if (!store_is_away(admin_reactor(r)->store))
 		return true;
 	request_fail(r, CONTROL_AWAY, "The database does not answer; nothing was changed.",
-		     "Try again when \"musterctl status\" says that it is back.");
+	             "Try again when \"musterctl status\" says that it is back.");
 	return false;
 }
 
@@ -47,7 +47,7 @@ bool admin_store_ok(struct request *r, const struct rows *rows)
 		    "Look with \"musterctl status\" until it is back, then give the command again.");
 	else
 		request_fail(r, CONTROL_BROKEN, "The database refused the statement.",
-			     "This is a bug; the server's log has the database's words.");
+		             "This is a bug; the server's log has the database's words.");
 	return false;
 }
 
@@ -56,7 +56,7 @@ const struct host *admin_host(struct request *r, const char *name)
 	char prepared[JID_PART_MAX + 1];
 	if (!jid_prepare_domain(name, strlen(name), prepared)) {
 		request_failf(r, CONTROL_USAGE, "A domain is something like \"example.org\".",
-			      "\"%.200s\" is no valid domain.", name);
+		              "\"%.200s\" is no valid domain.", name);
 		return NULL;
 	}
 	const struct host *h = hosts_find(admin_reactor(r)->hosts, prepared, strlen(prepared));
@@ -80,7 +80,7 @@ struct jid *admin_account(struct request *r, bool or_session)
 	request_at_end(r, on_account_end, j);
 	if (!j || !jid_has_local(j) || (jid_has_resource(j) && !or_session)) {
 		request_failf(r, CONTROL_USAGE, "An account is something like \"romeo@example.org\".",
-			      "\"%.1000s\" is no valid address of an account.", text);
+		              "\"%.1000s\" is no valid address of an account.", text);
 		return NULL;
 	}
 	char *domain = arena_strndup(request_arena(r), jid_domain(j), jid_domain_len(j));
@@ -140,7 +140,7 @@ static void on_hosts_reloaded(void *arg, bool ok, const char *problems)
 		return;
 	}
 	request_done(job->request, json_pack("{s:s, s:o}", "name", job->name, "warnings",
-					     lines_json(job->is_new ? problems : NULL, job->name)));
+	                                     lines_json(job->is_new ? problems : NULL, job->name)));
 }
 
 static void on_host_written(void *arg, const struct rows *rows)
@@ -150,8 +150,8 @@ static void on_host_written(void *arg, const struct rows *rows)
 		return;
 	if (job->is_new && rows_count(rows) == 0)
 		request_failf(job->request, CONTROL_REFUSED,
-			      "\"musterctl reload\" makes the server read it.",
-			      "The database has a host %s already.", job->name);
+		              "\"musterctl reload\" makes the server read it.",
+		              "The database has a host %s already.", job->name);
 	else
 		server_reload_hosts(request_server(job->request), on_hosts_reloaded, job);
 }
@@ -179,10 +179,10 @@ static void host_add(struct request *r)
 	char *prepared = arena_alloc(request_arena(r), JID_PART_MAX + 1);
 	if (!jid_prepare_domain(name, strlen(name), prepared))
 		request_failf(r, CONTROL_USAGE, "A domain is something like \"example.org\".",
-			      "\"%.200s\" is no valid domain.", name);
+		              "\"%.200s\" is no valid domain.", name);
 	else if (hosts_find(admin_reactor(r)->hosts, prepared, strlen(prepared)))
 		request_failf(r, CONTROL_REFUSED, "\"musterctl host list\" shows the served domains.",
-			      "The domain %s is served already.", prepared);
+		              "The domain %s is served already.", prepared);
 	else
 		host_job_write(r, prepared, true);
 }
@@ -195,7 +195,8 @@ static void host_set(struct request *r)
 	struct host_job *job = arena_zalloc(request_arena(r), sizeof(*job));
 	*job = (struct host_job){ .request = r, .name = arena_strdup(request_arena(r), h->jid->text) };
 	struct write *w = write_new(admin_reactor(r)->store, 0);
-	write_add(w, &sql_host_set, PARAMS(P_INT(request_bool(r, "record", h->records)), P_TEXT(job->name)));
+	write_add(w, &sql_host_set,
+	          PARAMS(P_INT(request_bool(r, "record", h->records)), P_TEXT(job->name)));
 	write_commit(w, on_host_written, job);
 }
 
@@ -214,8 +215,8 @@ static void host_list(struct request *r)
 		const struct host *h = &hosts->list[i];
 		int64_t expiry = tls_certs_expiry(hosts->certs, h->jid->text);
 		json_array_append_new(rows, json_pack("{s:s, s:b, s:o}", "name", h->jid->text, "record",
-						      h->records, "certificate_expires",
-						      expiry ? admin_time(expiry) : json_null()));
+		                                      h->records, "certificate_expires",
+		                                      expiry ? admin_time(expiry) : json_null()));
 	}
 	request_done(r, json_pack("{s:o}", "hosts", rows));
 }
@@ -265,7 +266,7 @@ static void status_add(struct reactor *r, void *arg)
 static json_t *kinds_json(const uint64_t *counts)
 {
 	return json_pack("{s:I, s:I, s:I}", "message", (json_int_t)counts[STANZA_MESSAGE], "presence",
-			 (json_int_t)counts[STANZA_PRESENCE], "iq", (json_int_t)counts[STANZA_IQ]);
+	                 (json_int_t)counts[STANZA_PRESENCE], "iq", (json_int_t)counts[STANZA_IQ]);
 }
 
 /* What the process has in memory, in bytes; 0 when the system does not say. */
@@ -286,12 +287,12 @@ static json_t *store_json(const struct server *srv, const struct status_job *job
 	const struct store_counts *s = &job->store;
 	double commit_ms = s->groups ? (double)s->commit_us_total / (double)s->groups / 1000 : 0;
 	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I}", "engine",
-			 database_is_postgresql(srv->db) ? "postgresql" : "sqlite", "durability",
-			 srv->durability, "state", job->is_away ? "AWAY" : "reachable", "away",
-			 job->is_away, "reads", (json_int_t)s->reads, "writes", (json_int_t)s->writes,
-			 "groups", (json_int_t)s->groups, "commit_ms", commit_ms, "failed",
-			 (json_int_t)s->failed, "reconnects", (json_int_t)s->reconnects, "waiting_reads",
-			 (json_int_t)s->waiting_reads, "waiting_writes", (json_int_t)s->waiting_writes);
+	                 database_is_postgresql(srv->db) ? "postgresql" : "sqlite", "durability",
+	                 srv->durability, "state", job->is_away ? "AWAY" : "reachable", "away",
+	                 job->is_away, "reads", (json_int_t)s->reads, "writes", (json_int_t)s->writes,
+	                 "groups", (json_int_t)s->groups, "commit_ms", commit_ms, "failed",
+	                 (json_int_t)s->failed, "reconnects", (json_int_t)s->reconnects, "waiting_reads",
+	                 (json_int_t)s->waiting_reads, "waiting_writes", (json_int_t)s->waiting_writes);
 }
 
 static void on_status(struct server *srv, void *arg)
@@ -299,18 +300,18 @@ static void on_status(struct server *srv, void *arg)
 	const struct status_job *job = arg;
 	const struct reactor_counts *n = &job->counts;
 	json_t *result = json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "version",
-				   muster_version(), "started", admin_time(srv->started), "uptime",
-				   (json_int_t)(srv->reactors[0]->now / 1000000 - srv->started), "hosts",
-				   (json_int_t)srv->reactors[0]->hosts->count, "reactors",
-				   (json_int_t)srv->reactor_count, "sessions", (json_int_t)n->sessions,
-				   "homes", (json_int_t)n->homes, "bounced", (json_int_t)n->bounced,
-				   "queued", (json_int_t)job->queued, "memory", memory_used());
+	                           muster_version(), "started", admin_time(srv->started), "uptime",
+	                           (json_int_t)(srv->reactors[0]->now / 1000000 - srv->started), "hosts",
+	                           (json_int_t)srv->reactors[0]->hosts->count, "reactors",
+	                           (json_int_t)srv->reactor_count, "sessions", (json_int_t)n->sessions,
+	                           "homes", (json_int_t)n->homes, "bounced", (json_int_t)n->bounced,
+	                           "queued", (json_int_t)job->queued, "memory", memory_used());
 	json_object_set_new(
 	    result, "connections",
 	    json_pack("{s:I, s:I}", "open", (json_int_t)n->streams, "total", (json_int_t)n->connections));
 	json_object_set_new(result, "logins",
-			    json_pack("{s:I, s:I}", "total", (json_int_t)n->logins, "failed",
-				      (json_int_t)n->login_failures));
+	                    json_pack("{s:I, s:I}", "total", (json_int_t)n->logins, "failed",
+	                              (json_int_t)n->login_failures));
 	json_object_set_new(
 	    result, "stanzas",
 	    json_pack("{s:o, s:o}", "in", kinds_json(n->stanzas_in), "out", kinds_json(n->stanzas_out)));
@@ -352,7 +353,7 @@ static void reload(struct request *r)
 		if (n && errors[n - 1] == '\n')
 			errors[n - 1] = '\0';
 		request_fail(r, CONTROL_REFUSED, errors,
-			     "Nothing was changed. Mend the file, then reload again.");
+		             "Nothing was changed. Mend the file, then reload again.");
 	}
 	mem_free(errors);
 }

@@ -48,7 +48,7 @@ static struct session_row *row_add(struct session_list *list)
 static bool is_of_domain(const struct jid *j, const char *domain)
 {
 	return !domain || (strlen(domain) == jid_domain_len(j) &&
-			   memcmp(domain, jid_domain(j), jid_domain_len(j)) == 0);
+	                   memcmp(domain, jid_domain(j), jid_domain_len(j)) == 0);
 }
 
 /* Runs on each reactor, one after the other. */
@@ -84,9 +84,8 @@ static int row_compare(const void *a, const void *b)
 static json_t *row_json(const struct session_row *row)
 {
 	return json_pack("{s:s, s:o, s:s, s:b, s:i, s:s}", "jid", row->jid->text, "since",
-			 admin_time(row->since / 1000000), "peer", row->peer, "available",
-			 (int)row->is_available, "priority", (int)row->priority, "login",
-			 row->login);
+	                 admin_time(row->since / 1000000), "peer", row->peer, "available",
+	                 (int)row->is_available, "priority", (int)row->priority, "login", row->login);
 }
 
 static void list_show(void *arg)
@@ -137,11 +136,11 @@ static void on_kicked(struct reactor *r, void *arg)
 	(void)r;
 	if (k->ended)
 		request_done(k->request,
-			     json_pack("{s:s, s:i}", "jid", k->jid->text, "ended", (int)k->ended));
+		             json_pack("{s:s, s:i}", "jid", k->jid->text, "ended", (int)k->ended));
 	else
 		request_failf(k->request, CONTROL_REFUSED,
-			      "\"musterctl session list\" shows who is connected.",
-			      "There is no session of %s.", k->jid->text);
+		              "\"musterctl session list\" shows who is connected.",
+		              "There is no session of %s.", k->jid->text);
 }
 
 /* Runs in the home's reactor. The sessions end when their streams have closed. */
@@ -155,7 +154,7 @@ static void kick_home(struct reactor *r, void *arg)
 			if (jid_has_resource(k->jid) && !jid_is(s->full, k->jid))
 				continue;
 			session_close_stream(s, STREAM_POLICY_VIOLATION,
-					     "An administrator has ended this session.");
+			                     "An administrator has ended this session.");
 			k->ended++;
 		}
 	}

@@ -83,7 +83,7 @@ static void job_done(struct user_job *job)
 static void job_fail_missing(struct user_job *job)
 {
 	request_failf(job->request, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
-		      "There is no account %s.", job->jid->text);
+	              "There is no account %s.", job->jid->text);
 }
 
 /* ---- the account's home */
@@ -124,8 +124,8 @@ static void on_added(void *arg, const struct rows *rows)
 		return;
 	if (rows_count(rows) == 0)
 		request_failf(job->request, CONTROL_REFUSED,
-			      "\"musterctl user passwd\" changes its password.",
-			      "There is an account %s already.", job->jid->text);
+		              "\"musterctl user passwd\" changes its password.",
+		              "There is an account %s already.", job->jid->text);
 	else
 		job_forget(job); /* for a while the home remembers that there was none */
 }
@@ -158,17 +158,17 @@ static void on_derived(uv_work_t *work, int status)
 	}
 	if (!job->is_valid) {
 		request_fail(job->request, CONTROL_REFUSED, "The password is not valid.",
-			     "It must have 1 to 1023 bytes of UTF-8, without control characters.");
+		             "It must have 1 to 1023 bytes of UTF-8, without control characters.");
 		return;
 	}
 	struct write *w = write_new(admin_reactor(job->request)->store, 0);
 	write_add(w, job->is_new ? &sql_add : &sql_passwd,
-		  PARAMS(P_BYTES((char *)k->salt, k->salt_len), P_INT(k->iterations),
-			 P_BYTES((char *)k->stored_sha1, sizeof(k->stored_sha1)),
-			 P_BYTES((char *)k->server_sha1, sizeof(k->server_sha1)),
-			 P_BYTES((char *)k->stored_sha256, sizeof(k->stored_sha256)),
-			 P_BYTES((char *)k->server_sha256, sizeof(k->server_sha256)), P_TEXT(job->name),
-			 P_TEXT(job->domain)));
+	          PARAMS(P_BYTES((char *)k->salt, k->salt_len), P_INT(k->iterations),
+	                 P_BYTES((char *)k->stored_sha1, sizeof(k->stored_sha1)),
+	                 P_BYTES((char *)k->server_sha1, sizeof(k->server_sha1)),
+	                 P_BYTES((char *)k->stored_sha256, sizeof(k->stored_sha256)),
+	                 P_BYTES((char *)k->server_sha256, sizeof(k->server_sha256)), P_TEXT(job->name),
+	                 P_TEXT(job->domain)));
 	write_commit(w, job->is_new ? on_added : on_changed, job);
 	explicit_bzero(k, sizeof(*k));
 }
@@ -222,7 +222,7 @@ void admin_user_remove(struct request *r)
 	struct user_job *job = job_new(r);
 	if (job && admin_may_write(r))
 		store_read(admin_reactor(r)->store, 0, &sql_find,
-			   PARAMS(P_TEXT(job->domain), P_TEXT(job->name)), on_found, job);
+		           PARAMS(P_TEXT(job->domain), P_TEXT(job->name)), on_found, job);
 }
 
 /* ---- user list: host by host, a page after the other */
@@ -244,8 +244,8 @@ static void on_page(void *arg, const struct rows *rows);
 static void list_read(struct list_job *job)
 {
 	store_read(admin_reactor(job->request)->store, 0, &sql_list,
-		   PARAMS(P_INT(job->hosts->list[job->host].id), P_TEXT(job->after), P_INT(PAGE)), on_page,
-		   job);
+	           PARAMS(P_INT(job->hosts->list[job->host].id), P_TEXT(job->after), P_INT(PAGE)), on_page,
+	           job);
 }
 
 static void list_go_on(void *arg)
@@ -263,7 +263,7 @@ static json_t *account_json(const struct list_job *job, const struct rows *rows,
 	char *jid = mem_printf("%s@%s", rows_text(rows, i, 0), job->hosts->list[job->host].jid->text);
 	json_t *account =
 	    json_pack("{s:s, s:o, s:b}", "jid", jid, "created", admin_time(rows_int(rows, i, 1) / 1000000),
-		      "disabled", rows_int(rows, i, 2) != 0);
+	              "disabled", rows_int(rows, i, 2) != 0);
 	mem_free(jid);
 	return account;
 }

@@ -44,8 +44,8 @@ static void c2s_open(struct stream *s)
 	c->is_open = true;
 	reactor_random(s->reactor, id, sizeof id);
 	buffer_adds(&b,
-		    "<?xml version='1.0'?><stream:stream xmlns='jabber:client'"
-		    " xmlns:stream='http://etherx.jabber.org/streams' version='1.0' xml:lang='en' id='");
+	            "<?xml version='1.0'?><stream:stream xmlns='jabber:client'"
+	            " xmlns:stream='http://etherx.jabber.org/streams' version='1.0' xml:lang='en' id='");
 	for (unsigned i = 0; i < sizeof id; i++)
 		buffer_addf(&b, "%02x", id[i]);
 	if (domain)
@@ -73,7 +73,7 @@ static void c2s_features(struct c2s *c)
 	} else {
 		if (!c->stream.ssl)
 			buffer_addf(&b, "<starttls xmlns='" TLS_NS "'>%s</starttls>",
-				    c->require_tls ? "<required/>" : "");
+			            c->require_tls ? "<required/>" : "");
 		if (c->stream.ssl || !c->require_tls) /* RFC 6120 section 5.3.1: required means alone */
 			c2s_offer(c, &b);
 	}
@@ -96,7 +96,7 @@ static void c2s_header(struct stream *s, const struct xml_header *h)
 
 	if (h->is_server) {
 		stream_close(s, STREAM_INVALID_NAMESPACE,
-			     "This port is for clients: the namespace is jabber:client.");
+		             "This port is for clients: the namespace is jabber:client.");
 		return;
 	}
 	if (!h->to) {
@@ -134,7 +134,7 @@ static void on_starttls(struct c2s *c, struct stanza *st)
 
 	(void)st;
 	if (!tls_certs_find(c->stream.reactor->hosts->certs,
-			    c->domain->text)) { /* RFC 6120 section 5.4.2.2 */
+	                    c->domain->text)) { /* RFC 6120 section 5.4.2.2 */
 		log_warn("c2s", c->stream.peer, "no certificate for %s: STARTTLS refused", c->domain->text);
 		stream_write_text(&c->stream, failure, sizeof failure - 1);
 		stream_close(&c->stream, STREAM_FINE, NULL);

@@ -36,7 +36,7 @@ static void sasl_fail(struct c2s *c, const char *condition)
 
 	c->stream.reactor->counts.login_failures++;
 	log_info("c2s", c->stream.peer, "login%s%s failed: %s", c->sasl && sasl_user(c->sasl) ? " of " : "",
-		 c->sasl && sasl_user(c->sasl) ? sasl_user(c->sasl) : "", condition);
+	         c->sasl && sasl_user(c->sasl) ? sasl_user(c->sasl) : "", condition);
 	sasl_free(c->sasl);
 	c->sasl = NULL;
 	buffer_addf(&b, "<failure xmlns='" SASL_NS "'><%s/></failure>", condition);
@@ -193,7 +193,7 @@ static void sasl_succeed(struct c2s *c, const char *reply)
 	ASSERT(c->user);
 	write_sasl(c, "success", reply);
 	snprintf(c->login, sizeof c->login, "%s%s%s", sasl_name(sasl_mechanism(c->sasl)),
-		 c->stream.ssl ? ", " : "", c->stream.ssl ? SSL_get_version(c->stream.ssl) : "");
+	         c->stream.ssl ? ", " : "", c->stream.ssl ? SSL_get_version(c->stream.ssl) : "");
 	sasl_free(c->sasl);
 	c->sasl = NULL;
 	r->counts.logins++;
@@ -219,8 +219,8 @@ static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply
 		break;
 	case SASL_NEED_ACCOUNT:
 		store_read(r->store, 0, &sql_keys,
-			   PARAMS(P_TEXT(c->domain->text), P_TEXT(sasl_user(c->sasl))), on_account,
-			   c2s_ask(c));
+		           PARAMS(P_TEXT(c->domain->text), P_TEXT(sasl_user(c->sasl))), on_account,
+		           c2s_ask(c));
 		break;
 	case SASL_NEED_HASH:
 		sasl_start_hash(c);
@@ -248,7 +248,7 @@ void c2s_on_auth(struct c2s *c, struct stanza *st)
 		return;
 	}
 	c->sasl = sasl_begin(mechanism ? mechanism : "", c->offered, c->stream.ssl, c->domain->text,
-			     c->stream.reactor->server->secret);
+	                     c->stream.reactor->server->secret);
 	if (!c->sasl) {
 		sasl_fail(c, "invalid-mechanism");
 		return;

@@ -16,7 +16,7 @@
 /* OPENING -> SECURE -> (CHALLENGED, CHECKING) -> AUTHENTICATED -> BINDING -> BOUND */
 enum c2s_state {
 	C2S_OPENING = 1, /* no TLS yet */
-	C2S_SECURE = 2,	 /* may authenticate */
+	C2S_SECURE = 2,  /* may authenticate */
 	C2S_CHALLENGED = 4,
 	C2S_CHECKING = 8, /* the account is being read, or the password hashed */
 	C2S_AUTHENTICATED = 16,
@@ -41,7 +41,7 @@ struct c2s {
 	char *bind_id;
 	char login[48]; /* "SCRAM-SHA-1, TLSv1.3" */
 	uint64_t session;
-	unsigned home_reactor;	   /* of the user's home; it stays there even when the host is removed */
+	unsigned home_reactor;     /* of the user's home; it stays there even when the host is removed */
 	uint32_t untaken, unasked; /* stanzas not credited, and not asked credit for */
 	struct envelope *early, **early_tail; /* stanzas sent while the session was being bound */
 };

@@ -7,7 +7,7 @@
 #include "module.h"
 #include "router.h"
 
-#define CREDIT_EVERY 32	 /* stanzas between two credits asked of the home */
+#define CREDIT_EVERY 32  /* stanzas between two credits asked of the home */
 #define UNTAKEN_STOP 128 /* the home has not taken so many: stop reading */
 #define HOST_GONE_TEXT "This domain is no longer served here."
 
@@ -59,7 +59,7 @@ void c2s_on_bind(struct c2s *c, struct stanza *st)
 			if (!e->from) { /* section 7.7.2.1 */
 				envelope_free(r, e);
 				c2s_refuse(c, st, BAD_REQUEST,
-					   "This resource is not a valid resourcepart.");
+				           "This resource is not a valid resourcepart.");
 				return;
 			}
 		}
@@ -118,8 +118,8 @@ static void on_unbound(struct c2s *c)
 	struct stanza *bind = stanza_seal(stanza_new(STANZA_IQ, IQ_SET, c->bind_id));
 
 	stream_write(&c->stream,
-		     stanza_error(bind, RESOURCE_CONSTRAINT, "Too many sessions of this account."), NULL,
-		     NULL);
+	             stanza_error(bind, RESOURCE_CONSTRAINT, "Too many sessions of this account."), NULL,
+	             NULL);
 	stanza_unref(bind);
 	mem_free(c->bind_id);
 	c->bind_id = NULL;

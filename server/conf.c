@@ -44,7 +44,7 @@ static void refuse_shape(struct loader *l, const struct conf_node *n, const char
 {
 	if (n->kind != NODE_WRONG)
 		mistake(&l->mistakes, &n->place, "'%s' wants %s, got %s", n->key, wants,
-			node_shown(&l->conf->arena, n));
+		        node_shown(&l->conf->arena, n));
 }
 
 static bool is_nothing(const struct conf_node *n)
@@ -58,7 +58,7 @@ static void read_options(struct loader *l, unsigned index, const struct conf_nod
 	struct conf *c = l->conf;
 	if (n->kind == NODE_MAP)
 		options_read(s->options, (char *)c + s->offset, n, l->seen[index],
-			     arena_printf(&c->arena, "in '%s'", s->name), &c->arena, &l->mistakes);
+		             arena_printf(&c->arena, "in '%s'", s->name), &c->arena, &l->mistakes);
 	else if (!is_nothing(n))
 		refuse_shape(l, n, "a mapping of keys to values");
 }
@@ -96,14 +96,14 @@ static void check_listener(struct loader *l, const struct conf_node *const *seen
 	const struct listener_conf *new = &c->listeners[c->listener_count - 1];
 	if (!is_ip_address(new->address))
 		mistake(&l->mistakes, &seen[LISTENER_ADDRESS_ROW]->place,
-			"'address' wants an IPv4 or IPv6 address, got %s", quoted(&c->arena, new->address));
+		        "'address' wants an IPv4 or IPv6 address, got %s", quoted(&c->arena, new->address));
 	if (new->kind == LISTEN_C2S_TLS && !new->require_tls)
 		mistake(&l->mistakes, &seen[LISTENER_TLS_ROW]->place,
-			"'require_tls' cannot be false here: c2s-tls is TLS from the first byte");
+		        "'require_tls' cannot be false here: c2s-tls is TLS from the first byte");
 	for (const struct listener_conf *old = c->listeners; new->port != 0 && old < new; old++) {
 		if (old->port == new->port && strcmp(old->address, new->address) == 0)
 			mistake(&l->mistakes, at, "address and port are those of the listener at %s",
-				old->place);
+			        old->place);
 	}
 }
 
@@ -115,8 +115,8 @@ static void read_listener(struct loader *l, const struct conf_node *n)
 	if (n->kind != NODE_MAP) {
 		if (n->kind != NODE_WRONG)
 			mistake(&l->mistakes, &n->place,
-				"a listener wants a mapping of keys to values, got %s",
-				node_shown(&c->arena, n));
+			        "a listener wants a mapping of keys to values, got %s",
+			        node_shown(&c->arena, n));
 		return;
 	}
 	if (c->listener_count == LISTENERS_MAX) {
@@ -158,10 +158,10 @@ static void check_module_options(struct loader *l, const struct conf_node *n)
 	for (const struct conf_node *e = n->first; e; e = e->next) {
 		if (!is_name(e->key))
 			mistake(&l->mistakes, &e->key_place, "%s is no name of an option",
-				quoted(a, e->key));
+			        quoted(a, e->key));
 		if (e->kind == NODE_MAP || e->kind == NODE_LIST || !is_one_line(e->text))
 			mistake(&l->mistakes, &e->place, "option %s wants one value on one line",
-				quoted(a, e->key));
+			        quoted(a, e->key));
 	}
 }
 
@@ -175,14 +175,14 @@ static void read_module(struct loader *l, const struct conf_node *n)
 	struct conf *c = l->conf;
 	if (!is_name(n->key)) {
 		mistake(&l->mistakes, &n->key_place, "%s is no name of a module: a-z, 0-9 and _ only",
-			quoted(&c->arena, n->key));
+		        quoted(&c->arena, n->key));
 		return;
 	}
 	for (unsigned i = 0; i < c->module_count; i++) {
 		if (strcmp(c->modules[i].name, n->key) != 0)
 			continue;
 		mistake(&l->mistakes, &n->key_place, "module '%s' is given again, first at %s", n->key,
-			c->modules[i].place);
+		        c->modules[i].place);
 		return;
 	}
 	if (c->module_count == MODULES_MAX) {
@@ -243,7 +243,7 @@ static void include_matches(struct loader *l, const char *pattern, const struct 
 	int rc = glob(pattern, 0, on_glob_error, &found);
 	if (rc != 0 && rc != GLOB_NOMATCH) {
 		mistake(&l->mistakes, at, "cannot look for '%s': a directory of it cannot be read",
-			pattern);
+		        pattern);
 		return;
 	}
 	for (size_t i = 0; rc == 0 && i < found.gl_pathc; i++)
@@ -258,7 +258,7 @@ static void include_one(struct loader *l, const struct conf_node *n)
 		return;
 	if (n->kind != NODE_SCALAR || !*n->text) {
 		mistake(&l->mistakes, &n->place, "'include' wants a path or a list of paths, got %s",
-			node_shown(a, n));
+		        node_shown(a, n));
 		return;
 	}
 	if (l->from_memory) {
@@ -315,7 +315,7 @@ static void read_top(struct loader *l, const struct conf_node *top)
 	if (top->kind != NODE_MAP) {
 		if (!is_nothing(top) && top->kind != NODE_WRONG)
 			mistake(&l->mistakes, &top->place, "a configuration wants sections, got %s",
-				node_shown(a, top));
+			        node_shown(a, top));
 		return;
 	}
 	for (const struct conf_node *n = top->first; n; n = n->next) {
@@ -329,7 +329,7 @@ static void read_top(struct loader *l, const struct conf_node *top)
 		}
 		if (seen[i])
 			mistake(&l->mistakes, &n->key_place, "'%s' is given again, first at %s", n->key,
-				place_text(a, &seen[i]->key_place));
+			        place_text(a, &seen[i]->key_place));
 		else
 			seen[i] = n;
 		read_section(l, i, n);
@@ -489,7 +489,7 @@ static void *read_module_options(struct conf *c, const struct module *module, st
 		const struct conf_node **seen =
 		    arena_zalloc(&c->arena, options_count(table) * sizeof(struct conf_node *));
 		options_read(table, options, n, seen,
-			     arena_printf(&c->arena, "of module '%s'", module->name), &c->arena, m);
+		             arena_printf(&c->arena, "of module '%s'", module->name), &c->arena, m);
 	}
 	return module->options ? options : NULL;
 }

@@ -24,7 +24,7 @@ struct module;
 
 /* `node:` this process on this machine. */
 struct node_conf {
-	const char *run_dir;	  /* control socket, lock */
+	const char *run_dir;      /* control socket, lock */
 	const char *certificates; /* directory of DOMAIN.crt and DOMAIN.key */
 	const char *module_dir;
 	const char *schema_dir;
@@ -36,11 +36,11 @@ enum store_engine { ENGINE_SQLITE, ENGINE_POSTGRESQL };
 
 /* `store:` the database. */
 struct store_conf {
-	int64_t engine;		   /* enum store_engine */
-	const char *path;	   /* sqlite: the file */
-	const char *conninfo;	   /* postgresql: libpq's */
+	int64_t engine;            /* enum store_engine */
+	const char *path;          /* sqlite: the file */
+	const char *conninfo;      /* postgresql: libpq's */
 	const char *password_file; /* postgresql, or NULL */
-	int64_t timeout;	   /* ms */
+	int64_t timeout;           /* ms */
 	bool share_transactions;   /* design section 3; false only in tests */
 	int64_t test_commit_delay; /* ms; only in tests */
 };
@@ -50,27 +50,27 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 /* `log:` */
 struct log_conf {
 	const char *file; /* NULL: standard error */
-	int64_t level;	  /* enum log_level */
-	int64_t format;	  /* enum log_format */
+	int64_t level;    /* enum log_level */
+	int64_t format;   /* enum log_format */
 };
 
 /* `limits:` Bytes are bytes, times are milliseconds. */
 struct limits_conf {
-	int64_t stanza_bytes;		 /* after login */
-	int64_t stanza_bytes_before;	 /* before it: RFC 6120 section 13.12 */
-	int64_t depth;			 /* of elements in a stanza */
-	int64_t attributes;		 /* per element */
-	int64_t children;		 /* per element */
-	int64_t token_bytes;		 /* an unfinished XML token */
-	int64_t login_time;		 /* to finish authentication and binding */
-	int64_t login_failures;		 /* per stream, then it is closed */
-	int64_t write_queue_bytes;	 /* a slow reader beyond it is closed */
-	int64_t connections;		 /* in all */
+	int64_t stanza_bytes;            /* after login */
+	int64_t stanza_bytes_before;     /* before it: RFC 6120 section 13.12 */
+	int64_t depth;                   /* of elements in a stanza */
+	int64_t attributes;              /* per element */
+	int64_t children;                /* per element */
+	int64_t token_bytes;             /* an unfinished XML token */
+	int64_t login_time;              /* to finish authentication and binding */
+	int64_t login_failures;          /* per stream, then it is closed */
+	int64_t write_queue_bytes;       /* a slow reader beyond it is closed */
+	int64_t connections;             /* in all */
 	int64_t connections_per_address; /* one network address */
 	int64_t sessions_per_account;
-	int64_t mailbox;	 /* stanzas in one held home */
-	int64_t hold_time;	 /* a held home that waits longer gives up with an error */
-	int64_t idle_home;	 /* then a home with no session sleeps */
+	int64_t mailbox;         /* stanzas in one held home */
+	int64_t hold_time;       /* a held home that waits longer gives up with an error */
+	int64_t idle_home;       /* then a home with no session sleeps */
 	int64_t password_hashes; /* that wait for the worker pool */
 };
 
@@ -78,9 +78,9 @@ enum listener_kind { LISTEN_C2S, LISTEN_C2S_TLS };
 
 /* One entry of `listeners:`. */
 struct listener_conf {
-	int64_t kind;	     /* enum listener_kind; `kind: c2s | c2s-tls` */
+	int64_t kind;        /* enum listener_kind; `kind: c2s | c2s-tls` */
 	const char *address; /* "127.0.0.1", "::" (all, IPv4 too) */
-	int64_t port;	     /* 0: any free port (tests) */
+	int64_t port;        /* 0: any free port (tests) */
 	bool require_tls;
 	const char *place; /* "file:line:column" of the entry; "default" when there is none */
 };
@@ -88,7 +88,7 @@ struct listener_conf {
 /* One entry of `modules:`. */
 struct module_conf {
 	const char *name;
-	const char *place;		 /* as above */
+	const char *place;               /* as above */
 	const struct conf_node *options; /* as written; NULL: none */
 };
 
@@ -117,7 +117,7 @@ struct conf *conf_load(const char *path, char **errors) MUST_CHECK;
  * `modules: {NAME: {...}}` by their option tables. A module that is not named gets its defaults. False,
  * with *errors as above, on any mistake; the snapshot is then good for conf_unref only. */
 bool conf_read_modules(struct conf *c, const struct module *const *modules, unsigned count,
-		       char **errors) MUST_CHECK;
+                       char **errors) MUST_CHECK;
 /* The whole configuration with every default filled in and each key's sentence as a comment: what
  * --show-config prints and, with no modules, what the example file is. `modules` are those of
  * conf_read_modules; options of a module that is not among them are shown as written. The caller

@@ -16,7 +16,7 @@
 struct conf_file {
 	const char *name; /* as the administrator knows it: the path given, or the include's */
 	const char *dir;  /* its directory, absolute: where relative paths start */
-	dev_t dev;	  /* with ino: a file is read once only */
+	dev_t dev;        /* with ino: a file is read once only */
 	ino_t ino;
 	struct conf_file *next;
 };
@@ -52,8 +52,8 @@ enum node_kind {
 
 struct conf_node {
 	enum node_kind kind;
-	bool is_plain;	  /* NODE_SCALAR: not in quotes */
-	bool is_flow;	  /* NODE_MAP, NODE_LIST: in brackets */
+	bool is_plain;    /* NODE_SCALAR: not in quotes */
+	bool is_flow;     /* NODE_MAP, NODE_LIST: in brackets */
 	const char *text; /* NODE_SCALAR: "" with is_plain when nothing is written */
 	struct place place;
 	const char *key; /* inside a map, else NULL */
@@ -64,7 +64,7 @@ struct conf_node {
 /* Makes nodes of one file's bytes. NULL when there are none (an empty file is fine). After a mistake of
  * syntax the nodes before it are returned, so that their own mistakes are found in the same run. */
 struct conf_node *yaml_read(const struct conf_file *file, const char *bytes, size_t n, struct arena *a,
-			    struct mistakes *m);
+                            struct mistakes *m);
 /* "'abc'", "a mapping", "a list", "nothing": for mistakes. */
 const char *node_shown(struct arena *a, const struct conf_node *n);
 /* Whether a text is one line of characters that every YAML reader takes as they are. */
@@ -77,7 +77,7 @@ void options_default(const struct option *table, void *base, struct arena *a);
 /* Reads the entries of map `n` into the options struct. `seen`, zeroed by the caller, has one place per
  * row: the entry that set it, also from an earlier file. `where`: "in 'limits'", for mistakes. */
 void options_read(const struct option *table, void *base, const struct conf_node *n,
-		  const struct conf_node **seen, const char *where, struct arena *a, struct mistakes *m);
+                  const struct conf_node **seen, const char *where, struct arena *a, struct mistakes *m);
 unsigned options_count(const struct option *table);
 /* Writes a member as in the file: "256k", "'::'", "" for none. */
 void value_write(struct buffer *b, const struct option *o, const void *base);
@@ -92,7 +92,7 @@ struct nearest {
 };
 void nearest_ask(struct nearest *best, const char *wrong, const char *name);
 void unknown_key(const struct conf_node *n, const char *where, const struct nearest *best, struct arena *a,
-		 struct mistakes *m);
+                 struct mistakes *m);
 
 /* ---- tables (conf_table.c) */
 
@@ -108,7 +108,7 @@ struct section {
 	enum section_kind kind;
 	const char *help;
 	const struct option *options; /* SECTION_OPTIONS, SECTION_LISTENERS: of one entry */
-	size_t offset;		      /* SECTION_OPTIONS: of the member in struct conf */
+	size_t offset;                /* SECTION_OPTIONS: of the member in struct conf */
 };
 enum { SECTION_COUNT = 7, SECTION_OPTIONS_MAX = 32 };
 extern const struct section conf_sections[SECTION_COUNT + 1];

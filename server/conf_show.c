@@ -72,7 +72,7 @@ static void show_unread(struct buffer *b, const struct conf_node *options)
 }
 
 static void show_module(struct buffer *b, const struct conf *c, const struct module_conf *module,
-			const struct module *const *modules, unsigned count)
+                        const struct module *const *modules, unsigned count)
 {
 	unsigned i = 0;
 	while (i < count && strcmp(modules[i]->name, module->name) != 0)
@@ -90,7 +90,7 @@ static void show_module(struct buffer *b, const struct conf *c, const struct mod
 }
 
 static void show_modules(struct buffer *b, const struct conf *c, const struct module *const *modules,
-			 unsigned count)
+                         unsigned count)
 {
 	buffer_addf(b, "modules:%s\n", c->module_count == 0 ? " {}" : "");
 	for (unsigned i = 0; i < c->module_count; i++)
@@ -98,7 +98,7 @@ static void show_modules(struct buffer *b, const struct conf *c, const struct mo
 }
 
 static void show_section(struct buffer *b, const struct section *s, const struct conf *c,
-			 const struct module *const *modules, unsigned count)
+                         const struct module *const *modules, unsigned count)
 {
 	buffer_addf(b, "\n# %s\n", s->help);
 	switch (s->kind) {

@@ -15,7 +15,7 @@ struct unit {
 static const struct unit int_units[] = { { "", 1 } };
 static const struct unit byte_units[] = { { "G", 1 << 30 }, { "M", 1 << 20 }, { "k", 1 << 10 }, { "", 1 } };
 static const struct unit time_units[] = { { "w", 604800000 }, { "d", 86400000 }, { "h", 3600000 },
-					  { "m", 60000 },     { "s", 1000 },	 { "ms", 1 } };
+	                                  { "m", 60000 },     { "s", 1000 },     { "ms", 1 } };
 
 /* What each type is called in "'port' wants ...", and its units if it is a number. */
 static const struct {
@@ -66,7 +66,7 @@ static bool parse_number(const struct option *o, const char *text, int64_t *out)
 		return false;
 	for (; *p >= '0' && *p <= '9'; p++)
 		is_huge |= __builtin_mul_overflow(value, 10, &value) ||
-			   __builtin_add_overflow(value, *p - '0', &value);
+		           __builtin_add_overflow(value, *p - '0', &value);
 	const struct unit *units = types[o->type].units;
 	unsigned count = types[o->type].unit_count, i = 0;
 	while (i < count && strcmp(p, units[i].name) != 0)
@@ -137,7 +137,7 @@ static void write_range(struct buffer *b, const struct option *o)
 }
 
 static void refuse_value(const struct option *o, const struct conf_node *n, struct arena *a,
-			 struct mistakes *m)
+                         struct mistakes *m)
 {
 	struct buffer choices = { 0 };
 	if (o->type == OPT_CHOICE) {
@@ -145,23 +145,23 @@ static void refuse_value(const struct option *o, const struct conf_node *n, stru
 		write_choices(&choices, o);
 	}
 	mistake(m, &n->place, "'%s' wants %s%s, got %s", o->name, types[o->type].wants,
-		choices.data ? choices.data : "", node_shown(a, n));
+	        choices.data ? choices.data : "", node_shown(a, n));
 	buffer_free(&choices);
 }
 
 static void refuse_range(const struct option *o, const struct conf_node *n, struct arena *a,
-			 struct mistakes *m)
+                         struct mistakes *m)
 {
 	struct buffer range = { 0 };
 	if (o->min != 0 || o->max != 0)
 		write_range(&range, o);
 	mistake(m, &n->place, "'%s' wants %s, got %s", o->name,
-		range.data ? range.data : "a smaller number", node_shown(a, n));
+	        range.data ? range.data : "a smaller number", node_shown(a, n));
 	buffer_free(&range);
 }
 
 static void read_text(const struct option *o, void *base, const struct conf_node *n, struct arena *a,
-		      struct mistakes *m)
+                      struct mistakes *m)
 {
 	const char **out = member(o, base);
 	if (n->is_plain && !*n->text && !o->fallback) { /* nothing written, and that means: none */
@@ -175,7 +175,7 @@ static void read_text(const struct option *o, void *base, const struct conf_node
 	/* YAML's own words for nothing would become a file of that name. */
 	if (n->is_plain && (strcmp(n->text, "null") == 0 || strcmp(n->text, "~") == 0)) {
 		mistake(m, &n->place, "'%s' wants %s: put '%s' in quotes if it is one", o->name,
-			types[o->type].wants, n->text);
+		        types[o->type].wants, n->text);
 		return;
 	}
 	if (!is_one_line(n->text)) {
@@ -190,7 +190,7 @@ static void read_text(const struct option *o, void *base, const struct conf_node
 }
 
 static void read_value(const struct option *o, void *base, const struct conf_node *n, struct arena *a,
-		       struct mistakes *m)
+                       struct mistakes *m)
 {
 	int64_t value;
 	if (n->kind == NODE_WRONG)
@@ -229,7 +229,7 @@ unsigned options_count(const struct option *table)
 }
 
 void options_read(const struct option *table, void *base, const struct conf_node *n,
-		  const struct conf_node **seen, const char *where, struct arena *a, struct mistakes *m)
+                  const struct conf_node **seen, const char *where, struct arena *a, struct mistakes *m)
 {
 	unsigned count = options_count(table);
 	for (const struct conf_node *e = n->first; e; e = e->next) {
@@ -243,7 +243,7 @@ void options_read(const struct option *table, void *base, const struct conf_node
 		}
 		if (seen[i])
 			mistake(m, &e->key_place, "'%s' is given again, first at %s", e->key,
-				place_text(a, &seen[i]->key_place));
+			        place_text(a, &seen[i]->key_place));
 		else
 			seen[i] = e;
 		read_value(&table[i], base, e, a, m);
@@ -298,11 +298,11 @@ void nearest_ask(struct nearest *best, const char *wrong, const char *name)
 }
 
 void unknown_key(const struct conf_node *n, const char *where, const struct nearest *best, struct arena *a,
-		 struct mistakes *m)
+                 struct mistakes *m)
 {
 	if (best->name)
 		mistake(m, &n->key_place, "unknown key %s %s; did you mean '%s'?", quoted(a, n->key), where,
-			best->name);
+		        best->name);
 	else
 		mistake(m, &n->key_place, "unknown key %s %s", quoted(a, n->key), where);
 }

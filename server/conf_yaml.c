@@ -9,9 +9,9 @@
 #include "conf_parts.h"
 
 enum {
-	DEPTH_MAX = 8,	   /* the deepest thing that means something has depth 3 */
+	DEPTH_MAX = 8,     /* the deepest thing that means something has depth 3 */
 	NODES_MAX = 10000, /* per file */
-	QUOTED_MAX = 60	   /* bytes of a text shown in a mistake */
+	QUOTED_MAX = 60    /* bytes of a text shown in a mistake */
 };
 
 /* ---- mistakes */
@@ -82,7 +82,7 @@ bool is_one_line(const char *text)
 	/* Beyond ASCII: C1 controls with NEL, both Unicode line breaks, the byte order mark and the two
 	 * that are no characters. YAML takes them for breaks or refuses them. */
 	static const char *const refused[] = { "\xe2\x80\xa8", "\xe2\x80\xa9", "\xef\xbb\xbf",
-					       "\xef\xbf\xbe", "\xef\xbf\xbf" };
+		                               "\xef\xbf\xbe", "\xef\xbf\xbf" };
 	for (const char *p = text; *p; p++) {
 		unsigned char c = (unsigned char)*p;
 		if (c < ' ' || c == 0x7f)
@@ -150,14 +150,14 @@ static bool wants_key(const struct reader *r)
 }
 
 static void refuse_extras(struct reader *r, const struct place *at, const yaml_char_t *anchor,
-			  const yaml_char_t *tag)
+                          const yaml_char_t *tag)
 {
 	if (anchor)
 		mistake(r->mistakes, at, "an anchor (&%.60s) is not allowed here: write the value out",
-			anchor);
+		        anchor);
 	if (tag)
 		mistake(r->mistakes, at, "a tag (%s) is not allowed here: the key says what type it is",
-			quoted(r->arena, (const char *)tag));
+		        quoted(r->arena, (const char *)tag));
 }
 
 static bool on_scalar(struct reader *r, const yaml_event_t *e)
@@ -201,7 +201,7 @@ static bool on_alias(struct reader *r, const yaml_event_t *e)
 {
 	struct place at = place_of(r, &e->start_mark);
 	mistake(r->mistakes, &at, "an alias (*%.60s) is not allowed here: write the value out",
-		e->data.alias.anchor);
+	        e->data.alias.anchor);
 	if (wants_key(r))
 		return false;
 	add_node(r, NODE_WRONG, &e->start_mark);
@@ -301,7 +301,7 @@ static void on_syntax_error(struct reader *r)
 		mistake(r->mistakes, &at, "%s: indent with spaces, not with tabs", problem);
 	else if (p->context)
 		mistake(r->mistakes, &at, "%s, %s that began at line %zu, column %zu", problem, p->context,
-			p->context_mark.line + 1, p->context_mark.column + 1);
+		        p->context_mark.line + 1, p->context_mark.column + 1);
 	else
 		mistake(r->mistakes, &at, "%s", problem);
 }
@@ -320,7 +320,7 @@ static void read_events(struct reader *r)
 }
 
 struct conf_node *yaml_read(const struct conf_file *file, const char *bytes, size_t n, struct arena *a,
-			    struct mistakes *m)
+                            struct mistakes *m)
 {
 	if (n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0) { /* some editors' byte order mark */
 		bytes += 3;

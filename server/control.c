@@ -41,14 +41,14 @@ struct peer {
 	struct control *control;
 	uv_pipe_t pipe;
 	uid_t uid;
-	uint64_t since;	   /* loop time at which we began to wait for its line, or for it to take ours */
+	uint64_t since;    /* loop time at which we began to wait for its line, or for it to take ours */
 	struct buffer in;  /* at most CONTROL_LINE_MAX */
 	struct buffer out; /* the line on its way, while is_writing */
 	uv_write_t write;
 	bool is_writing;
 	bool is_reading;
-	bool has_ended;		  /* sends nothing more */
-	bool is_refused;	  /* is closed when the line on its way is out */
+	bool has_ended;           /* sends nothing more */
+	bool is_refused;          /* is closed when the line on its way is out */
 	struct request *request;  /* at work, or NULL */
 	void (*go_on)(void *arg); /* while a progress line is on its way; or NULL */
 	void *go_on_arg;
@@ -58,7 +58,7 @@ struct request {
 	struct peer *peer; /* NULL: gone */
 	void *server;
 	const struct command *command;
-	json_t *args;		   /* an object */
+	json_t *args;              /* an object */
 	void (*at_end)(void *arg); /* or NULL */
 	void *at_end_arg;
 	struct arena arena;
@@ -197,7 +197,7 @@ static void request_wipe(struct request *r)
 		json_t *value = json_object_get(r->args, a->name);
 		if (a->type == ARGUMENT_SECRET && json_is_string(value))
 			explicit_bzero((char *)(uintptr_t)json_string_value(value),
-				       json_string_length(value));
+			               json_string_length(value));
 	}
 }
 
@@ -328,12 +328,12 @@ static char *arguments_problem(const struct command *c, json_t *args)
 			return mem_printf("The command \"%s\" has no argument \"%s\".", c->name, name);
 		if (!argument_fits(a, value))
 			return mem_printf("The argument \"%s\" of \"%s\" must be %s.", name, c->name,
-					  a->type == ARGUMENT_BOOL ? "true or false" : "a text");
+			                  a->type == ARGUMENT_BOOL ? "true or false" : "a text");
 	}
 	for (const struct argument *a = c->arguments; a && a->name; a++) {
 		if (a->is_required && !json_object_get(args, a->name))
 			return mem_printf("The command \"%s\" needs the argument \"%s\": %s.", c->name,
-					  a->name, a->about);
+			                  a->name, a->about);
 	}
 	return NULL;
 }
@@ -375,9 +375,9 @@ static void peer_take_request(struct peer *p, json_t *line)
 	const struct command *command = name ? command_find(p->control->commands, name) : NULL;
 	if (!command) {
 		char *sentence = name ? mem_printf("There is no command \"%s\".", name)
-				      : mem_strdup("The line is no object with a \"command\".");
+		                      : mem_strdup("The line is no object with a \"command\".");
 		peer_send(p,
-			  error_line(CONTROL_USAGE, sentence, "\"musterctl --help\" lists the commands."));
+		          error_line(CONTROL_USAGE, sentence, "\"musterctl --help\" lists the commands."));
 		mem_free(sentence);
 		return;
 	}
@@ -389,7 +389,7 @@ static void peer_take_request(struct peer *p, json_t *line)
 	char *problem = arguments_problem(command, args);
 	if (problem) {
 		peer_send(p,
-			  error_line(CONTROL_USAGE, problem, "\"musterctl COMMAND --help\" explains it."));
+		          error_line(CONTROL_USAGE, problem, "\"musterctl COMMAND --help\" explains it."));
 		mem_free(problem);
 		json_decref(args);
 		return;
@@ -405,7 +405,7 @@ static void peer_take_line(struct peer *p, const char *text, size_t n)
 		char *sentence =
 		    mem_printf("The line is not valid JSON: %s, at byte %d.", error.text, error.position);
 		peer_send(p, error_line(CONTROL_USAGE, sentence,
-					"Send {\"command\":\"status\"} and a line feed."));
+		                        "Send {\"command\":\"status\"} and a line feed."));
 		mem_free(sentence);
 		return;
 	}
@@ -419,7 +419,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 	(void)suggested;
 	size_t room = CONTROL_LINE_MAX - p->in.len;
 	*out = uv_buf_init(buffer_reserve(&p->in, READ_BYTES),
-			   room < READ_BYTES ? (unsigned)room : READ_BYTES);
+	                   room < READ_BYTES ? (unsigned)room : READ_BYTES);
 }
 
 static void peer_stop_reading(struct peer *p)
@@ -517,7 +517,7 @@ static void on_connection(uv_stream_t *listener, int status)
 	if (!control_allows(peer.uid)) {
 		log_warn("control", c->path, "user id %u may not give commands", (unsigned)peer.uid);
 		peer_refuse(p, CONTROL_REFUSED, "Only root and the server's own user may give commands.",
-			    "Run musterctl as one of them, with sudo for example.");
+		            "Run musterctl as one of them, with sudo for example.");
 		return;
 	}
 	if (c->peer_count > CONTROL_PEERS_MAX) {
@@ -540,7 +540,7 @@ static void on_sweep(uv_timer_t *timer)
 			peer_drop(p);
 		else
 			peer_refuse(p, CONTROL_USAGE, "No command came in time; the connection is closed.",
-				    NULL);
+			            NULL);
 	}
 }
 
@@ -560,12 +560,12 @@ static bool path_clear(const char *path, const struct sockaddr_un *address, char
 		if (errno == ENOENT)
 			return true;
 		*error = mem_printf("%s: %s; node.run_dir must be a directory this user may write.", path,
-				    strerror(errno));
+		                    strerror(errno));
 		return false;
 	}
 	if (!S_ISSOCK(st.st_mode)) {
 		*error = mem_printf("%s is there and is no socket; remove it or set another node.run_dir.",
-				    path);
+		                    path);
 		return false;
 	}
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -573,14 +573,14 @@ static bool path_clear(const char *path, const struct sockaddr_un *address, char
 	close(fd);
 	if (failure != ECONNREFUSED) {
 		*error = mem_printf("Another server listens at %s; stop it first, or give this one another "
-				    "node.run_dir.",
-				    path);
+		                    "node.run_dir.",
+		                    path);
 		return false;
 	}
 	if (unlink(path) == 0)
 		return true;
 	*error = mem_printf("%s is left from an earlier run and cannot be removed: %s; remove it.", path,
-			    strerror(errno));
+	                    strerror(errno));
 	return false;
 }
 
@@ -590,7 +590,7 @@ static int socket_bind(const char *path, char **error)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(address.sun_path)) {
 		*error = mem_printf("%s is too long for a socket (%zu bytes); set a shorter node.run_dir.",
-				    path, sizeof(address.sun_path) - 1);
+		                    path, sizeof(address.sun_path) - 1);
 		return -1;
 	}
 	memcpy(address.sun_path, path, strlen(path));
@@ -601,15 +601,15 @@ static int socket_bind(const char *path, char **error)
 	    bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
 		return fd;
 	*error = mem_printf("%s: the socket cannot be made: %s; node.run_dir must be a directory this user "
-			    "may write.",
-			    path, strerror(errno));
+	                    "may write.",
+	                    path, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return -1;
 }
 
 struct control *control_open(uv_loop_t *loop, const char *path, const struct command *commands,
-			     void *server, char **error)
+                             void *server, char **error)
 {
 	int fd = socket_bind(path, error);
 	if (fd < 0)

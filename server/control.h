@@ -26,11 +26,11 @@
 /* What `code` says; musterctl ends with it. */
 enum control_code {
 	CONTROL_OK = 0,
-	CONTROL_REFUSED = 1,	 /* no such account, already there, not allowed */
-	CONTROL_USAGE = 2,	 /* no such command, an argument is missing or wrong */
+	CONTROL_REFUSED = 1,     /* no such account, already there, not allowed */
+	CONTROL_USAGE = 2,       /* no such command, an argument is missing or wrong */
 	CONTROL_UNREACHABLE = 3, /* musterctl only: no server answers */
-	CONTROL_AWAY = 4,	 /* cannot be done now: the database is away, too much to do */
-	CONTROL_BROKEN = 5	 /* the server failed */
+	CONTROL_AWAY = 4,        /* cannot be done now: the database is away, too much to do */
+	CONTROL_BROKEN = 5       /* the server failed */
 };
 
 /* ---- the commands: const tables, checked before `run` is called */
@@ -68,7 +68,7 @@ struct control;
  * request_server gives to the handlers. NULL on failure, with a sentence in *error (the caller frees it).
  */
 struct control *control_open(uv_loop_t *loop, const char *path, const struct command *commands,
-			     void *server, char **error) MUST_CHECK;
+                             void *server, char **error) MUST_CHECK;
 /* Removes the socket and drops the connections; an answer that has not been written by then is lost.
  * `closed` runs when nothing is left on the loop. A request still at work stays good until it is
  * answered, into nothing. */

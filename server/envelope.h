@@ -32,10 +32,10 @@ enum envelope_kind {
 
 struct envelope {
 	struct envelope *next;
-	uint8_t kind;	    /* enum envelope_kind */
-	uint8_t dir;	    /* enum direction */
+	uint8_t kind;       /* enum envelope_kind */
+	uint8_t dir;        /* enum direction */
 	uint8_t home_kind;  /* what `to` is; decided once, by the router on the sending reactor */
-	bool is_entry;	    /* ENV_WRITE: comes back as ENV_RETURNED if it was not written */
+	bool is_entry;      /* ENV_WRITE: comes back as ENV_RETURNED if it was not written */
 	bool is_replayed;   /* was in transit when the server ended: is never refused for lack of room */
 	bool wants_credit;  /* OUT: answer with ENV_CREDIT when taken */
 	uint16_t condition; /* enum stream_condition */
@@ -46,8 +46,8 @@ struct envelope {
 	struct stanza *stanza; /* reference */
 	uint64_t trace;
 	uint64_t ticket; /* nothing that follows from it may leave this reactor before that group commits */
-	int64_t record;	 /* id of its record, 0: not on record */
-	int64_t entry;	 /* id in the recipient's index */
+	int64_t record;  /* id of its record, 0: not on record */
+	int64_t entry;   /* id in the recipient's index */
 	int64_t transit; /* id of its transit row, 0: none */
 	const char *text; /* static: ENV_CLOSE's explanation */
 	union {

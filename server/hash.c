@@ -67,7 +67,7 @@ static inline void sip_word(struct sip *s, uint64_t word)
 uint32_t hash_bytes(const void *data, size_t n)
 {
 	struct sip s = { hash_key[0] ^ 0x736f6d6570736575, hash_key[1] ^ 0x646f72616e646f6d,
-			 hash_key[0] ^ 0x6c7967656e657261, hash_key[1] ^ 0x7465646279746573 };
+		         hash_key[0] ^ 0x6c7967656e657261, hash_key[1] ^ 0x7465646279746573 };
 	const unsigned char *at = data, *end = at + (n & ~(size_t)7);
 	uint64_t word;
 	for (; at < end; at += 8) {

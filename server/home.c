@@ -30,9 +30,9 @@ static void home_credit(struct home *h, struct envelope *e);
 static void home_enter(struct home *h, enum home_state state)
 {
 	static const char *const names[] = { [HOME_WAKING] = "waking",
-					     [HOME_AWAKE] = "awake",
-					     [HOME_ABSENT] = "absent",
-					     [HOME_ENDING] = "ending" };
+		                             [HOME_AWAKE] = "awake",
+		                             [HOME_ABSENT] = "absent",
+		                             [HOME_ENDING] = "ending" };
 	struct reactor *r = h->reactor;
 
 	log_debug("home", h->jid->text, "%s -> %s", names[h->state], names[state]);
@@ -291,7 +291,7 @@ static void home_load(struct home *h)
 	for (unsigned i = 0; i < list->count; i++) {
 		w->loads[i] = (struct load){ .home = h, .entry = &list->entries[i], .waking = w };
 		store_read(r->store, 0, list->entries[i].hook->load, PARAMS(P_INT(h->account)), on_loaded,
-			   &w->loads[i]);
+		           &w->loads[i]);
 	}
 	if (list->count == 0) {
 		mem_free(w);
@@ -350,8 +350,8 @@ static void home_wake(struct home *h)
 	h->is_retrying = false;
 	timer_set(&r->wheel, &h->hold_timer, (uint64_t)r->conf->limits.hold_time);
 	store_read(r->store, 0, &sql_account,
-		   PARAMS(P_TEXTN(jid_domain(j), jid_domain_len(j)), P_TEXTN(j->text, j->local_len)),
-		   on_account, h);
+	           PARAMS(P_TEXTN(jid_domain(j), jid_domain_len(j)), P_TEXTN(j->text, j->local_len)),
+	           on_account, h);
 }
 
 /* ---- the mailbox */
@@ -469,7 +469,7 @@ static void on_hold_timer(struct timer *t)
 		return;
 	}
 	log_warn("home", h->jid->text, "held for over %lld ms; %u stanzas refused",
-		 (long long)h->reactor->conf->limits.hold_time, h->mailbox.count);
+	         (long long)h->reactor->conf->limits.hold_time, h->mailbox.count);
 	home_refuse_mailbox(h);
 	timer_set(&h->reactor->wheel, t, (uint64_t)h->reactor->conf->limits.hold_time);
 }
@@ -588,7 +588,7 @@ static bool is_of_forgotten(const struct home *h, const struct envelope *e)
 	if (e->kind != ENV_RETURNED || !h->forgotten)
 		return false;
 	return e->entry ? e->entry >> ID_TIME_SHIFT <= h->forgotten
-			: h->reactor->now - h->forgotten < RETURN_SECONDS * INT64_C(1000000);
+	                : h->reactor->now - h->forgotten < RETURN_SECONDS * INT64_C(1000000);
 }
 
 static void home_handle(struct home *h, struct envelope *e)
@@ -670,7 +670,7 @@ static struct home *home_make(struct reactor *r, struct jid *address, struct env
 	}
 	if (r->waking_homes >= WAKING_BOUND && is_refusable(e) && !e->transit) {
 		home_bounce(r, e, RESOURCE_CONSTRAINT,
-			    "Too many addresses are being looked up; try again later.");
+		            "Too many addresses are being looked up; try again later.");
 		return NULL;
 	}
 	return home_new(r, address, e->home_kind ? e->home_kind : HOME_USER);

@@ -38,7 +38,7 @@ struct home {
 	struct reactor *reactor;
 	uint8_t kind, state;
 	bool is_retrying; /* WAKING: the database did not answer; hold_timer starts the next try */
-	bool records;	  /* the host's policy, as of the present hosts snapshot */
+	bool records;     /* the host's policy, as of the present hosts snapshot */
 	int64_t account;
 	int64_t newest_entry; /* its newest index id */
 	int64_t forgotten;    /* when it forgot an account: what this one had not written yet is nobody's */
@@ -52,13 +52,13 @@ struct home {
 	struct timer hold_timer; /* the bound on how long a mailbox waits */
 	struct envelope_queue mailbox;
 	struct envelope_queue own; /* from itself: before the mailbox */
-	struct list outbox;	   /* of struct outgoing */
+	struct list outbox;        /* of struct outgoing */
 	unsigned outbox_count;
 	struct list waiting_node; /* in reactor->waiting_homes while the outbox is not empty */
-	uint64_t last_write;	  /* ticket of its newest write: its reads start behind it */
-	unsigned uncommitted;	  /* records of its own stanzas (OUT) that are not committed yet */
+	uint64_t last_write;      /* ticket of its newest write: its reads start behind it */
+	unsigned uncommitted;     /* records of its own stanzas (OUT) that are not committed yet */
 	struct envelope *credits; /* owed to its streams until there are fewer of those */
-	unsigned passes;	  /* passes that exist: it cannot be freed */
+	unsigned passes;          /* passes that exist: it cannot be freed */
 
 	struct list
 	    sleeper_node;   /* in reactor->sleepers while it has no session, in ->absents while ABSENT */
@@ -124,15 +124,15 @@ struct pass {
 	struct pass *next_free;
 	struct envelope *envelope; /* owns from, to and stanza of ctx; NULL for events */
 	const struct hook_list *list;
-	unsigned at;	 /* next entry of list */
+	unsigned at;     /* next entry of list */
 	uint16_t module; /* whose handler runs */
 	uint8_t to_kind; /* OUT: enum home_kind of the recipient, and where its home lives */
 	unsigned target;
-	bool is_own;	  /* OUT: to this very account */
+	bool is_own;      /* OUT: to this very account */
 	bool is_arriving; /* IN: came with a transit row */
 	bool is_released; /* its turn in the outbox has come */
-	bool is_ended;	  /* waits only for its writes' callbacks */
-	uint8_t stored;	  /* enum store_status: not STORE_OK when its record could not be written */
+	bool is_ended;    /* waits only for its writes' callbacks */
+	uint8_t stored;   /* enum store_status: not STORE_OK when its record could not be written */
 	unsigned writes;  /* records that are not committed yet */
 	uint64_t ticket;  /* newest group it depends on */
 	int64_t claimed;  /* the transit row whose removal it has written, but not committed yet */
@@ -167,7 +167,7 @@ void passes_free(struct reactor *r);
 
 void session_bind(struct home *h, struct envelope *e); /* ENV_BIND; takes it over */
 void session_end(struct home *h, struct session *s);   /* runs EVENT_SESSION_GONE and frees it */
-void session_free(struct session *s);		       /* only that */
+void session_free(struct session *s);                  /* only that */
 struct session *session_by_id(struct home *h, uint64_t id);
 /* An IQ request was delivered to the session, or answered by it. Whoever asked a session that ends without
  * an answer gets service-unavailable. */

@@ -45,7 +45,7 @@ static uint32_t iq_hash(enum stanza_type type, const char *ns, const char *name)
 }
 
 const struct hook_entry *hooks_find_iq(const struct hooks *h, enum stanza_type type, const char *ns,
-				       const char *name, enum home_kind kind)
+                                       const char *name, enum home_kind kind)
 {
 	struct hash_node *n;
 
@@ -73,7 +73,7 @@ static void iq_insert(struct load *l, const struct hook *hook)
 			: NULL;
 		if (other) {
 			problem(l, "answers {%s}%s, as module '%s' does: load one of them", hook->ns,
-				hook->name, h->modules[other->module]->name);
+			        hook->name, h->modules[other->module]->name);
 			return;
 		}
 	}
@@ -134,7 +134,7 @@ static void module_insert(struct load *l, const struct module *m, void *handle)
 			hook_insert(l, hook);
 		else
 			problem(l, "is not whole: entry %u of its hooks lacks something",
-				(unsigned)(hook - m->hooks));
+			        (unsigned)(hook - m->hooks));
 	}
 	for (const char *const *f = m->stream_features; f && *f; f++)
 		buffer_adds(&h->stream_features, *f);
@@ -153,7 +153,7 @@ static void module_load(struct load *l, const char *dir)
 		problem(l, "is not in %s: that has no symbol '%s'", path, symbol);
 	else if (m->api != MUSTER_API)
 		problem(l, "in %s was built for module interface %u, this server has %u: build it again",
-			path, m->api, MUSTER_API);
+		        path, m->api, MUSTER_API);
 	else if (!m->name || strcmp(m->name, name) != 0)
 		problem(l, "in %s calls itself '%s'", path, m->name ? m->name : "");
 	else

@@ -41,12 +41,12 @@ struct module_conf;
  * the same IQ) in *errors, a line each that begins with the entry's place in the file (the caller frees
  * it). */
 struct hooks *hooks_load(const char *dir, const struct module_conf *modules, unsigned count,
-			 char **errors) MUST_CHECK;
+                         char **errors) MUST_CHECK;
 void hooks_free(struct hooks *h); /* the objects stay loaded: design, section 5 */
 
 /* Whoever handles this request at that kind of home, or NULL. */
 const struct hook_entry *hooks_find_iq(const struct hooks *h, enum stanza_type type, const char *ns,
-				       const char *name, enum home_kind kind);
+                                       const char *name, enum home_kind kind);
 
 /* HOME_USER -> 1 and so on: the index for the tables above. */
 static inline unsigned home_kind_index(unsigned kind)

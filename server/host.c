@@ -30,15 +30,15 @@ struct hosts *hosts_new(const struct rows *rows, const char *certificates, char 
 
 		if (!j || jid_has_local(j) || jid_has_resource(j)) {
 			log_error("host", name,
-				  "row %lld of table host is not the name of a domain; left out",
-				  (long long)rows_int(rows, i, 0));
+			          "row %lld of table host is not the name of a domain; left out",
+			          (long long)rows_int(rows, i, 0));
 			jid_unref(j);
 			continue;
 		}
 		names[h->count] = j->text;
 		h->list[h->count++] = (struct host){ .id = rows_int(rows, i, 0),
-						     .jid = j,
-						     .records = rows_int(rows, i, 2) != 0 };
+			                             .jid = j,
+			                             .records = rows_int(rows, i, 2) != 0 };
 	}
 	h->certs = tls_certs_load(certificates, names, h->count, problems);
 	qsort(h->list, h->count, sizeof *h->list, compare);

@@ -14,7 +14,7 @@
 struct host {
 	int64_t id;
 	struct jid *jid; /* the domain */
-	bool records;	 /* policy: messages are put on record before they are delivered */
+	bool records;    /* policy: messages are put on record before they are delivered */
 };
 
 struct hosts {

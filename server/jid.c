@@ -33,7 +33,7 @@ static void jid_set_resource(struct jid *j, const char *resource, size_t n)
  * lengths fit into 16 bits. Inlined, the compiler would know how long a part can be at most, and copy
  * it with a `rep movs` that takes longer than all the rest. */
 __attribute__((noinline)) static struct jid *jid_build(const char *local, const char *domain,
-						       const char *resource)
+                                                       const char *resource)
 {
 	size_t local_len = strlen(local), domain_len = strlen(domain), resource_len = strlen(resource);
 	size_t domain_at = local_len ? local_len + 1 : 0;
@@ -136,5 +136,5 @@ bool jid_is(const struct jid *a, const struct jid *b)
 bool jid_is_same_bare(const struct jid *a, const struct jid *b)
 {
 	return a == b || (a->hash == b->hash && a->bare_len == b->bare_len &&
-			  memcmp(a->text, b->text, a->bare_len) == 0);
+	                  memcmp(a->text, b->text, a->bare_len) == 0);
 }

@@ -13,12 +13,12 @@
 
 struct jid {
 	_Atomic uint32_t refs;
-	uint32_t hash;	    /* of the bare address: hash_bytes(text, bare_len) */
-	uint16_t len;	    /* of text */
+	uint32_t hash;      /* of the bare address: hash_bytes(text, bare_len) */
+	uint16_t len;       /* of text */
 	uint16_t bare_len;  /* of "local@domain" in text */
 	uint16_t local_len; /* 0: the address of a domain */
 	uint16_t domain_at; /* where the domain begins: 0 or local_len + 1 */
-	char text[];	    /* NUL-terminated */
+	char text[];        /* NUL-terminated */
 };
 
 /* Parses and prepares n bytes of UTF-8. NULL when it is no valid address (RFC 7622 section 3; a part
@@ -50,7 +50,7 @@ static inline void jid_unref(struct jid *j) /* NULL is fine */
 		jid_free(j);
 }
 
-bool jid_is(const struct jid *a, const struct jid *b);		 /* the same address */
+bool jid_is(const struct jid *a, const struct jid *b);           /* the same address */
 bool jid_is_same_bare(const struct jid *a, const struct jid *b); /* ... leaving resources aside */
 static inline bool jid_has_resource(const struct jid *j)
 {

@@ -29,9 +29,9 @@ static char ascii_lower(char c)
 /* ---- PRECIS: which code points a string may hold (RFC 8264 section 8) */
 
 enum precis {
-	PRECIS_VALID,	  /* in every string */
-	PRECIS_FREE,	  /* FREE_PVAL: in free-form strings, not in identifiers */
-	PRECIS_CONTEXT,	  /* CONTEXTJ and CONTEXTO: where its neighbours allow it */
+	PRECIS_VALID,     /* in every string */
+	PRECIS_FREE,      /* FREE_PVAL: in free-form strings, not in identifiers */
+	PRECIS_CONTEXT,   /* CONTEXTJ and CONTEXTO: where its neighbours allow it */
 	PRECIS_DISALLOWED /* also unassigned ones */
 };
 
@@ -282,8 +282,8 @@ static bool text_normalize(enum profile p, const struct text *from, struct text 
 {
 	to->len = COUNT_OF(to->at);
 	uint32_t *result = p == USERNAME_CASE_MAPPED
-			       ? u32_tolower(from->at, from->len, NULL, UNINORM_NFC, to->at, &to->len)
-			       : u32_normalize(UNINORM_NFC, from->at, from->len, to->at, &to->len);
+	                       ? u32_tolower(from->at, from->len, NULL, UNINORM_NFC, to->at, &to->len)
+	                       : u32_normalize(UNINORM_NFC, from->at, from->len, to->at, &to->len);
 	ASSERT(result); /* only memory could have been wanting */
 	if (result == to->at)
 		return true;
@@ -343,7 +343,7 @@ static bool precis_enforce(enum profile p, const char *s, size_t n, char *out)
 
 static const bool is_plain_local[0x100] = {
 	['!'] = true, ['#' ... '%'] = true, ['(' ... '.'] = true, ['0' ... '9'] = true,
-	[';'] = true, ['='] = true,	    ['?'] = true,	  ['A' ... '~'] = true,
+	[';'] = true, ['='] = true,         ['?'] = true,         ['A' ... '~'] = true,
 };
 
 bool jid_prepare_local(const char *s, size_t n, char *out)
@@ -472,7 +472,7 @@ static bool prepare_idn(const char *s, size_t n, char *out)
 	if (!ascii)
 		return false;
 	bool ok = idn2_to_unicode_8z8z(ascii, &unicode, 0) == IDN2_OK && strlen(unicode) <= JID_PART_MAX &&
-		  is_name_of(unicode, ascii);
+	          is_name_of(unicode, ascii);
 	if (ok)
 		memcpy(out, unicode, strlen(unicode) + 1);
 	idn2_free(unicode);

@@ -96,13 +96,13 @@ bool listener_admit(struct reactor *r, struct stream *s)
 	s->is_admitted = true;
 	if (a->count > r->conf->limits.connections_per_address) {
 		log_warn("listener", s->peer,
-			 "refused: %u connections from one address (limits.connections_per_address)",
-			 a->count);
+		         "refused: %u connections from one address (limits.connections_per_address)",
+		         a->count);
 		return false;
 	}
 	if (r->streams.count > share(r, r->conf->limits.connections)) {
 		log_warn("listener", s->peer,
-			 "refused: %u connections at this reactor (limits.connections)", r->streams.count);
+		         "refused: %u connections at this reactor (limits.connections)", r->streams.count);
 		return false;
 	}
 	return true;
@@ -220,7 +220,7 @@ bool listeners_open(struct reactor *r, char **error)
 		if (status == 0)
 			continue;
 		*error = mem_printf("%s: cannot listen on %s port %lld: %s", c->place, c->address,
-				    (long long)c->port, uv_strerror(status));
+		                    (long long)c->port, uv_strerror(status));
 		return false;
 	}
 	return true;

@@ -39,7 +39,7 @@ struct line {
 bool log_open(const char *path, enum log_level level, bool json)
 {
 	int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640)
-		      : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	              : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	if (fd < 0)
 		return false;
 	if (log_state.fd == STDERR_FILENO) {
@@ -139,7 +139,7 @@ static void line_put_time(struct line *l)
 }
 
 static void line_text(struct line *l, enum log_level level, const char *part, const char *address,
-		      const char *trace, const char *sentence)
+                      const char *trace, const char *sentence)
 {
 	line_put_time(l);
 	line_puts(l, " ");
@@ -170,7 +170,7 @@ static void line_put_member(struct line *l, const char *name, const char *value,
 }
 
 static void line_json(struct line *l, enum log_level level, const char *part, const char *address,
-		      const char *trace, const char *sentence)
+                      const char *trace, const char *sentence)
 {
 	line_puts(l, "{\"time\":\"");
 	line_put_time(l);
@@ -186,7 +186,7 @@ static void line_json(struct line *l, enum log_level level, const char *part, co
 }
 
 void log_line(enum log_level level, const char *part, const char *address, uint64_t trace,
-	      const char *format, ...)
+              const char *format, ...)
 {
 	int error = errno; /* whoever logs may still want to look at it */
 	char sentence[SENTENCE_BYTES + 8], trace_text[24];

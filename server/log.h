@@ -19,7 +19,7 @@ bool log_wants(enum log_level level);
 /* `part`: the file or module that speaks ("c2s", "store"); `address`: the JID or network address it
  * is about, or NULL; `trace`: the stanza's trace id, or 0. */
 void log_line(enum log_level level, const char *part, const char *address, uint64_t trace,
-	      const char *format, ...) PRINTF(5, 6);
+              const char *format, ...) PRINTF(5, 6);
 
 #define LOG(level, part, address, ...)                                                                     \
 	do {                                                                                               \

@@ -35,7 +35,7 @@ void mem_free_secret(void *p, size_t size);
 struct arena_chunk;
 struct arena {
 	struct arena_chunk *chunks; /* the one in use first */
-	char *at, *end;		    /* its free space */
+	char *at, *end;             /* its free space */
 };
 #define ARENA_FIRST 512
 
@@ -45,7 +45,7 @@ char *arena_strdup(struct arena *a, const char *s);
 char *arena_strndup(struct arena *a, const char *s, size_t n); /* adds the NUL */
 char *arena_printf(struct arena *a, const char *format, ...) PRINTF(2, 3);
 size_t arena_size(const struct arena *a); /* bytes taken from the system */
-void arena_free(struct arena *a);	  /* leaves an empty arena */
+void arena_free(struct arena *a);         /* leaves an empty arena */
 
 /* A growing string. A zeroed struct is an empty one. `data` is always NUL-terminated once written. */
 struct buffer {

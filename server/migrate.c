@@ -73,8 +73,8 @@ static bool migrations_find(struct migrations *m, const struct database *db, cha
 	DIR *d = opendir(m->dir);
 	if (!d) {
 		*error = mem_printf("cannot read the schema in %s: %s: let `schema_dir` name the folder "
-				    "that was installed with this musterd",
-				    m->dir, strerror(errno));
+		                    "that was installed with this musterd",
+		                    m->dir, strerror(errno));
 		return false;
 	}
 	for (struct dirent *e; (e = readdir(d));) {
@@ -87,8 +87,8 @@ static bool migrations_find(struct migrations *m, const struct database *db, cha
 	closedir(d);
 	if (m->count == 0) {
 		*error = mem_printf("no schema in %s (001_core.sql and so on): let `schema_dir` name the "
-				    "folder that was installed with this musterd",
-				    m->dir);
+		                    "folder that was installed with this musterd",
+		                    m->dir);
 		return false;
 	}
 	qsort(m->list, m->count, sizeof *m->list, by_number);
@@ -125,7 +125,7 @@ static bool file_read(const char *path, struct buffer *text, char **error)
 }
 
 static bool migration_run(const struct engine *e, void *session, const struct migration *m,
-			  const char *text, char **error)
+                          const char *text, char **error)
 {
 	int64_t newest = 0;
 	if (!e->session_script(session, e->begin, error) || !newest_applied(e, session, &newest, error))
@@ -135,12 +135,12 @@ static bool migration_run(const struct engine *e, void *session, const struct mi
 		return e->session_script(session, "rollback", error);
 	return e->session_script(session, text, error) &&
 	       e->session_run(session, &sql_applied, PARAMS(P_INT(m->number), P_TEXT(m->name)), NULL, NULL,
-			      error) &&
+	                      error) &&
 	       e->session_script(session, "commit", error);
 }
 
 static bool migration_apply(const struct engine *e, void *session, const char *dir,
-			    const struct migration *m, char **error)
+                            const struct migration *m, char **error)
 {
 	struct buffer text = { 0 };
 	char *path = mem_printf("%s/%s", dir, m->name), *why = NULL;
@@ -165,8 +165,8 @@ static bool migrate_in(const struct engine *e, void *session, const struct migra
 		return false;
 	if (newest > known) {
 		*error = mem_printf("the database has schema %03d, and this musterd knows none beyond %03u "
-				    "(%s): start the newer musterd, or restore the backup from before it",
-				    (int)newest, known, m->dir);
+		                    "(%s): start the newer musterd, or restore the backup from before it",
+		                    (int)newest, known, m->dir);
 		return false;
 	}
 	for (unsigned i = 0; i < m->count; i++)

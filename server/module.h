@@ -42,11 +42,11 @@ enum direction { OUT, IN };
 /* The stages of each pass, in their order. Two modules in one stage must not care about each other's
  * order. For a message the stages behind KEEP run when the record has been committed. */
 enum stage {
-	GUARD,	/* may refuse: limits, policy, blocking */
+	GUARD,  /* may refuse: limits, policy, blocking */
 	CHANGE, /* strips forged elements, adds ids */
-	KEEP,	/* puts it on record */
-	COPY,	/* carbons, push */
-	ACT	/* delivers, answers */
+	KEEP,   /* puts it on record */
+	COPY,   /* carbons, push */
+	ACT     /* delivers, answers */
 };
 
 enum verdict {
@@ -58,17 +58,17 @@ enum verdict {
 struct ctx {
 	struct home *home;
 	struct session *session; /* OUT: the sender's session; lifecycle events: whose; else, and when it
-				    has ended during a wait, NULL */
-	struct jid *from, *to;	 /* never NULL while a stanza is handled */
-	struct stanza *stanza;	 /* sealed; NULL in lifecycle events */
-	struct arena scratch;	 /* gone when the stanza has been handled, held or not */
+	                            has ended during a wait, NULL */
+	struct jid *from, *to;   /* never NULL while a stanza is handled */
+	struct stanza *stanza;   /* sealed; NULL in lifecycle events */
+	struct arena scratch;    /* gone when the stanza has been handled, held or not */
 	uint64_t trace;
-	uint8_t dir;	  /* enum direction */
-	void *own;	  /* the handler's own, for its continuation */
+	uint8_t dir;      /* enum direction */
+	void *own;        /* the handler's own, for its continuation */
 	bool is_returned; /* IN: a stream died before it was written; passes COPY and ACT again */
 	unsigned copies;  /* is_returned: to how many sessions it had been delivered */
-	int64_t record;	  /* id of its record; 0 when it is not on record */
-	int64_t entry;	  /* IN: its id in the owner's index; 0 when it has none */
+	int64_t record;   /* id of its record; 0 when it is not on record */
+	int64_t entry;    /* IN: its id in the owner's index; 0 when it has none */
 };
 
 typedef enum verdict handler(struct ctx *c);
@@ -84,10 +84,10 @@ enum event {
 	EVENT_SESSION_BOUND,
 	EVENT_SESSION_AVAILABLE, /* initial presence */
 	EVENT_SESSION_REACHABLE, /* may get messages from now on: available with a priority that is not
-				    negative */
-	EVENT_SESSION_GONE,	 /* before the session is freed; handlers do not wait */
-	EVENT_SETTLED,		 /* the answer to session_settle */
-	EVENT_DISCO_INFO,	 /* may add to the answer: disco_element(c) */
+	                            negative */
+	EVENT_SESSION_GONE,      /* before the session is freed; handlers do not wait */
+	EVENT_SETTLED,           /* the answer to session_settle */
+	EVENT_DISCO_INFO,        /* may add to the answer: disco_element(c) */
 	EVENT_DISCO_ITEMS,
 	EVENT_COUNT
 };
@@ -95,16 +95,16 @@ enum event {
 enum { ON_MESSAGE = 1, ON_PRESENCE = 2, ON_IQ = 4 };
 
 struct hook {
-	uint8_t event;	       /* enum event; EVENT_COUNT ends the table */
-	uint8_t homes;	       /* mask of enum home_kind */
-	uint8_t kinds;	       /* EVENT_STANZA: mask of ON_... */
-	uint8_t dir;	       /* EVENT_STANZA */
-	uint8_t stage;	       /* EVENT_STANZA */
-	uint8_t type;	       /* EVENT_IQ: IQ_GET or IQ_SET */
+	uint8_t event;         /* enum event; EVENT_COUNT ends the table */
+	uint8_t homes;         /* mask of enum home_kind */
+	uint8_t kinds;         /* EVENT_STANZA: mask of ON_... */
+	uint8_t dir;           /* EVENT_STANZA */
+	uint8_t stage;         /* EVENT_STANZA */
+	uint8_t type;          /* EVENT_IQ: IQ_GET or IQ_SET */
 	const char *ns, *name; /* EVENT_IQ */
 	handler *run;
 	const struct sql *load; /* EVENT_LOAD */
-	rows_handler *loaded;	/* EVENT_LOAD; must not return HELD */
+	rows_handler *loaded;   /* EVENT_LOAD; must not return HELD */
 };
 
 #define ON_IQ_GET(namespace_, element_, homes_, fn)                                                        \
@@ -136,16 +136,16 @@ struct hook {
 	}
 
 struct module {
-	unsigned api;			    /* MUSTER_API */
-	const char *name;		    /* "ping" */
-	const char *about;		    /* one sentence for the administrator */
-	const char *spec;		    /* "XEP-0199", "RFC 6121 section 2" */
-	const char *const *features;	    /* service discovery, NULL-terminated, or NULL */
+	unsigned api;                       /* MUSTER_API */
+	const char *name;                   /* "ping" */
+	const char *about;                  /* one sentence for the administrator */
+	const char *spec;                   /* "XEP-0199", "RFC 6121 section 2" */
+	const char *const *features;        /* service discovery, NULL-terminated, or NULL */
 	const char *const *stream_features; /* whole elements offered after login, or NULL */
 	const struct hook *hooks;
 	const struct option *options; /* or NULL */
 	size_t options_size;
-	size_t home_size;	       /* bytes per home, zeroed when first asked for */
+	size_t home_size;              /* bytes per home, zeroed when first asked for */
 	void (*home_free)(void *data); /* frees what those bytes hold on to; or NULL */
 };
 
@@ -155,7 +155,7 @@ const struct jid *home_jid(const struct home *h); /* its bare address */
 enum home_kind home_kind(const struct home *h);
 int64_t home_account(const struct home *h); /* a user's account id: the incarnation */
 bool home_records(const struct home *h);    /* the host's policy: are messages on record? */
-void *home_data(struct ctx *c);		    /* this module's bytes in this home */
+void *home_data(struct ctx *c);             /* this module's bytes in this home */
 const void *module_options(struct ctx *c);  /* this module's options struct, of the present snapshot */
 struct roster *home_roster(struct home *h); /* a user's contact list: roster.h */
 /* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
@@ -180,20 +180,20 @@ struct session {
 	struct list node;
 	struct home *home;
 	struct jid *full;
-	uint64_t id;		 /* never used again */
+	uint64_t id;             /* never used again */
 	struct stanza *presence; /* the last available one; NULL while unavailable */
 	int8_t priority;
-	bool wants_roster;	   /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
-	bool is_ending;		   /* its stream is gone */
-	unsigned unsettled;	   /* how often session_settle has asked and got no answer yet */
+	bool wants_roster;         /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
+	bool is_ending;            /* its stream is gone */
+	unsigned unsettled;        /* how often session_settle has asked and got no answer yet */
 	struct directed *directed; /* noted by the presence module */
 	/* the rest is the core's */
 	struct unanswered *unanswered; /* IQ requests it has got and not answered */
 	uint32_t stream_reactor;
 	uint64_t stream_id; /* 0: no stream attached */
-	int64_t since;	    /* when it was bound: Unix time in microseconds */
-	char peer[48];	    /* network address */
-	char login[48];	    /* "SCRAM-SHA-1, TLSv1.3" */
+	int64_t since;      /* when it was bound: Unix time in microseconds */
+	char peer[48];      /* network address */
+	char login[48];     /* "SCRAM-SHA-1, TLSv1.3" */
 };
 struct list *home_sessions(struct home *h); /* of struct session */
 #define SESSION_EACH(s, home) LIST_EACH (s, home_sessions(home), struct session, node)
@@ -223,7 +223,7 @@ void route(struct ctx *c, const struct jid *from, const struct jid *to, struct s
  * to how many sessions it is delivered. A message whose stream dies before it was written comes back to
  * this home with them and passes COPY and ACT again (ctx.is_returned). */
 void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to,
-	     struct stanza *st, int64_t entry, unsigned copies);
+             struct stanza *st, int64_t entry, unsigned copies);
 
 /* An IQ result for the request in hand: reply_new makes it, reply seals and sends it; reply(c, NULL) sends
  * an empty one. Returns DONE. */
@@ -246,10 +246,10 @@ void *ctx_new(struct ctx *c, size_t size);
 
 /* For reads whose answer changes no state: the mailbox goes on meanwhile. */
 enum verdict fetch(struct ctx *c, rows_handler *then, const struct sql *sql, const struct param *params,
-		   unsigned count) MUST_CHECK;
+                   unsigned count) MUST_CHECK;
 /* For reads that a change of this home's state depends on: the mailbox waits. */
 enum verdict hold(struct ctx *c, rows_handler *then, const struct sql *sql, const struct param *params,
-		  unsigned count) MUST_CHECK;
+                  unsigned count) MUST_CHECK;
 
 /* The three ways to write. `begin_write`, then write_add, then one of: */
 struct write *begin_write(struct ctx *c);
@@ -276,7 +276,7 @@ int64_t record_id_new(struct ctx *c);
 
 /* Routes when the change `w` is committed, and again after a crash until it has arrived. */
 void route_with(struct ctx *c, struct write *w, const struct jid *from, const struct jid *to,
-		struct stanza *st);
+                struct stanza *st);
 /* The same for what is of no use after a crash: it is no part of `w`, but leaves in one order with what is.
  */
 void route_after(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st);

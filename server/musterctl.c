@@ -205,8 +205,8 @@ bool complain(struct call *c, enum control_code code, const char *hint, const ch
 static bool complain_usage(struct call *c, const char *hint, const char *sentence, const char *about)
 {
 	char *next = hint      ? mem_strdup(hint)
-		     : c->verb ? mem_printf("\"musterctl %s --help\" explains the command.", c->verb->name)
-			       : mem_strdup("\"musterctl --help\" lists the commands.");
+	             : c->verb ? mem_printf("\"musterctl %s --help\" explains the command.", c->verb->name)
+	                       : mem_strdup("\"musterctl --help\" lists the commands.");
 	complain(c, CONTROL_USAGE, next, "%s%s%s", sentence, about ? " " : "", about ? about : "");
 	mem_free(next);
 	return false;
@@ -382,7 +382,7 @@ static bool prepare_record(struct call *c)
 		return true;
 	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
 		return complain_usage(c, "Say --record on, or --record off.",
-				      "--record knows no such value:", value);
+		                      "--record knows no such value:", value);
 	json_object_set_new(c->args, "record", json_boolean(strcmp(value, "on") == 0));
 	return true;
 }
@@ -410,7 +410,7 @@ static int config_check(struct call *c)
 	char *program = musterd_path();
 	execlp(program, program, "--check", "--config", file, (char *)NULL);
 	complain(c, CONTROL_BROKEN, "Install it beside musterctl, or add its directory to PATH.",
-		 "The program musterd cannot be run.");
+	         "The program musterd cannot be run.");
 	mem_free(program);
 	return c->status;
 }

@@ -51,15 +51,15 @@ struct table {
 
 /* One command. */
 struct verb {
-	const char *name;	  /* "user add"; NULL ends the table */
-	const char *about;	  /* one sentence */
-	const char *more;	  /* more of them, for its help; or NULL */
+	const char *name;         /* "user add"; NULL ends the table */
+	const char *about;        /* one sentence */
+	const char *more;         /* more of them, for its help; or NULL */
 	const struct word *words; /* or NULL */
 	const struct flag *flags; /* or NULL */
 	/* Adds what flags and terminal say to c->args. False: nothing more to do, it has said why and left
 	 * the exit status in c->status. */
 	bool (*prepare)(struct call *c);
-	int (*run)(struct call *c);			    /* instead of asking the server */
+	int (*run)(struct call *c);                         /* instead of asking the server */
 	void (*show)(struct call *c, const json_t *result); /* for people; or one of these: */
 	const struct table *table;
 	const char *done; /* "Added": is followed by the address or name in the result, and a full stop */
@@ -70,7 +70,7 @@ struct call {
 	const char *socket, *config; /* as given, or NULL */
 	bool is_json;
 	bool is_help;
-	bool is_quiet;	   /* completing: nothing may be said */
+	bool is_quiet;     /* completing: nothing may be said */
 	const char *group; /* "user" was said, and no more; or NULL */
 	const struct verb *verb;
 	const char *words[WORDS_MAX];
@@ -81,9 +81,9 @@ struct call {
 	    *flags[FLAGS_MAX]; /* by row of verb->flags: the value, "" for one without, NULL: not given */
 	json_t *args;
 	int status;
-	bool is_ending;		 /* the server has been told to end, and whether it has is not known */
+	bool is_ending;          /* the server has been told to end, and whether it has is not known */
 	bool is_random_password; /* then it is in args, and shown */
-	unsigned rows;		 /* shown so far */
+	unsigned rows;           /* shown so far */
 	int widths[COLUMNS_MAX];
 };
 
@@ -112,7 +112,7 @@ const char *talk_config(const struct call *c);
  * progress, and returns the result, whose rows `page` has not seen; NULL: it has complained. `page` returns
  * false to stop, then the result is NULL too. */
 json_t *talk(struct call *c, const char *command, json_t *args,
-	     bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg) MUST_CHECK;
+             bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg) MUST_CHECK;
 
 /* musterctl_ask.c */
 bool ask_password(struct call *c);   /* a `prepare` */

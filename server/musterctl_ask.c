@@ -84,7 +84,7 @@ static bool make_password(struct call *c, char *out)
 	char *at = out;
 	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		return complain(c, CONTROL_BROKEN, NULL, "The system gives no random numbers: %s.",
-				strerror(errno));
+		                strerror(errno));
 	for (size_t i = 0; i < sizeof(random); i++) {
 		if (i && i % 5 == 0)
 			*at++ = '-';
@@ -106,7 +106,7 @@ static bool read_password(struct call *c, const char *file, char *out)
 		close(fd);
 	if (!ok)
 		complain(c, CONTROL_USAGE, "It must be the first line, of 1 to 1023 bytes.",
-			 "There is no password in %s.", file ? file : "the standard input");
+		         "There is no password in %s.", file ? file : "the standard input");
 	return ok;
 }
 
@@ -115,7 +115,7 @@ static bool ask_twice(struct call *c, char *out)
 	int tty = terminal_open();
 	if (tty < 0)
 		return complain(c, CONTROL_USAGE, "Use --password-stdin, --password-file FILE or --random.",
-				"There is no terminal to ask for the password.");
+		                "There is no terminal to ask for the password.");
 	char again[PASSWORD_MAX + 2];
 	char *prompt = mem_printf("Password for %s: ", c->words[0]);
 	bool ok = ask(tty, prompt, true, out) && ask(tty, "The same again: ", true, again);
@@ -123,10 +123,10 @@ static bool ask_twice(struct call *c, char *out)
 	close(tty);
 	if (!ok)
 		complain(c, CONTROL_USAGE, NULL,
-			 "A password of 1 to 1023 bytes is needed; nothing was changed.");
+		         "A password of 1 to 1023 bytes is needed; nothing was changed.");
 	else if (strcmp(out, again) != 0)
 		ok = complain(c, CONTROL_USAGE, "Try again.",
-			      "The two passwords differ; nothing was changed.");
+		              "The two passwords differ; nothing was changed.");
 	explicit_bzero(again, sizeof(again));
 	return ok;
 }
@@ -138,10 +138,10 @@ bool ask_password(struct call *c)
 	bool from_stdin = call_flag(c, "--password-stdin"), random = call_flag(c, "--random");
 	if ((file != NULL) + from_stdin + random > 1)
 		return complain(c, CONTROL_USAGE, "Take one of them.",
-				"--password-stdin, --password-file and --random exclude each other.");
-	bool ok = random	       ? make_password(c, password)
-		  : file || from_stdin ? read_password(c, file, password)
-				       : ask_twice(c, password);
+		                "--password-stdin, --password-file and --random exclude each other.");
+	bool ok = random               ? make_password(c, password)
+	          : file || from_stdin ? read_password(c, file, password)
+	                               : ask_twice(c, password);
 	if (ok && json_object_set_new(c->args, "password", json_string(password)) != 0)
 		ok = complain(c, CONTROL_USAGE, NULL, "The password is no UTF-8 text.");
 	explicit_bzero(password, sizeof(password));
@@ -158,7 +158,7 @@ bool ask_if_removed(struct call *c)
 	int tty = terminal_open();
 	if (tty < 0)
 		return complain(c, CONTROL_USAGE, "Say --yes when you are sure.",
-				"There is no terminal to ask whether you are sure.");
+		                "There is no terminal to ask whether you are sure.");
 	char *prompt = mem_printf("Remove %s with all that is stored of it? [y/N] ", c->words[0]);
 	bool is_yes = ask(tty, prompt, false, answer) && (answer[0] == 'y' || answer[0] == 'Y');
 	mem_free(prompt);

@@ -174,7 +174,7 @@ char *help_suggest_command(const char *words, const char *next)
 	if (!best)
 		return NULL;
 	return mem_printf("Did you mean \"musterctl %s\"? \"musterctl --help\" lists the commands.",
-			  best->name);
+	                  best->name);
 }
 
 static const char *nearest_flag(const struct flag *flags, const char *name, unsigned *best_distance)
@@ -211,7 +211,7 @@ char *help_suggest_flag(const struct call *c, const char *name)
 
 struct completion {
 	const char *partial; /* what has been typed of the word */
-	size_t skip;	     /* bytes of it that bash keeps by itself: up to '@' or ':' */
+	size_t skip;         /* bytes of it that bash keeps by itself: up to '@' or ':' */
 	const char *key;     /* in the rows of the server's answer */
 	unsigned printed;
 };
@@ -268,7 +268,7 @@ static void complete_commands(struct completion *to, const char *group)
 	for (const struct verb *v = verbs; v->name; v++) {
 		const char *gap = strchr(v->name, ' ');
 		char *word = group ? mem_strdup(v->name + (is_in_group(v, group) ? n : 0))
-				   : mem_strndup(v->name, gap ? (size_t)(gap - v->name) : strlen(v->name));
+		                   : mem_strndup(v->name, gap ? (size_t)(gap - v->name) : strlen(v->name));
 		/* The table keeps groups together: a first word is new unless it is the last one's. */
 		bool is_same = strncmp(last, word, strlen(word)) == 0 && last[strlen(word)] == ' ';
 		if (is_in_group(v, group) && (group || !is_same))
@@ -304,8 +304,8 @@ int help_complete(struct call *c)
 	unsigned count = 0;
 	if (!env) {
 		complain(c, CONTROL_USAGE,
-			 "Put this into ~/.bashrc: complete -o default -C 'musterctl complete' musterctl",
-			 "This command is for the shell.");
+		         "Put this into ~/.bashrc: complete -o default -C 'musterctl complete' musterctl",
+		         "This command is for the shell.");
 		return c->status;
 	}
 	char *line = mem_strndup(env, point ? strtoul(point, NULL, 10) : strlen(env));

@@ -44,10 +44,10 @@ static char *socket_path(struct call *c)
 	struct conf *conf = conf_load(talk_config(c), &errors);
 	if (!conf && c->config)
 		complain(c, CONTROL_USAGE, "Mend the file, or name the server's socket with --socket.",
-			 "The configuration cannot be read:\n%.*s", text_len(errors), errors);
-	char *path = conf	 ? mem_printf("%s/%s", conf->node.run_dir, CONTROL_SOCKET)
-		     : c->config ? NULL
-				 : mem_strdup(DEFAULT_RUN_DIR "/" CONTROL_SOCKET);
+		         "The configuration cannot be read:\n%.*s", text_len(errors), errors);
+	char *path = conf        ? mem_printf("%s/%s", conf->node.run_dir, CONTROL_SOCKET)
+	             : c->config ? NULL
+	                         : mem_strdup(DEFAULT_RUN_DIR "/" CONTROL_SOCKET);
 	mem_free(errors);
 	if (conf)
 		conf_unref(conf);
@@ -58,18 +58,18 @@ static void complain_unreachable(struct call *c, const char *path, int failure)
 {
 	if (failure == ENOENT)
 		complain(c, CONTROL_UNREACHABLE,
-			 "Start musterd, or name the socket with --socket or its configuration file with "
-			 "--config.",
-			 "No server runs here: there is no %s.", path);
+		         "Start musterd, or name the socket with --socket or its configuration file with "
+		         "--config.",
+		         "No server runs here: there is no %s.", path);
 	else if (failure == ECONNREFUSED)
 		complain(c, CONTROL_UNREACHABLE, "Start musterd; it replaces the socket that is left.",
-			 "No server listens at %s.", path);
+		         "No server listens at %s.", path);
 	else if (failure == EACCES || failure == EPERM)
 		complain(c, CONTROL_UNREACHABLE, "Run musterctl as one of them, with sudo for example.",
-			 "You may not use %s: only root and the server's own user may.", path);
+		         "You may not use %s: only root and the server's own user may.", path);
 	else
 		complain(c, CONTROL_UNREACHABLE, "Name the socket with --socket.", "%s: %s", path,
-			 strerror(failure));
+		         strerror(failure));
 }
 
 static int dial(struct call *c, const char *path)
@@ -141,9 +141,9 @@ static json_t *read_line(struct call *c, int fd, struct buffer *in)
 		}
 		bool is_late = n < 0 && errno == EAGAIN;
 		complain(c, CONTROL_BROKEN, "The server's log may say why; look whether it runs.",
-			 is_late ? "The server has not answered for %d seconds."
-				 : "The server closed the connection without an answer.",
-			 ANSWER_SECONDS);
+		         is_late ? "The server has not answered for %d seconds."
+		                 : "The server closed the connection without an answer.",
+		         ANSWER_SECONDS);
 		return NULL;
 	}
 	json_error_t error;
@@ -153,7 +153,7 @@ static json_t *read_line(struct call *c, int fd, struct buffer *in)
 	in->len -= used;
 	if (!line)
 		complain(c, CONTROL_BROKEN, "Is that the socket of a Muster server of this version?",
-			 "The answer is not understood: %s.", error.text);
+		         "The answer is not understood: %s.", error.text);
 	return line;
 }
 
@@ -165,13 +165,13 @@ static json_t *take_answer(struct call *c, const json_t *line)
 	const char *sentence = json_string_value(json_object_get(line, "error"));
 	json_int_t code = json_integer_value(json_object_get(line, "code"));
 	complain(c, code > CONTROL_OK && code <= CONTROL_BROKEN ? (enum control_code)code : CONTROL_BROKEN,
-		 json_string_value(json_object_get(line, "hint")), "%s",
-		 sentence ? sentence : "The server failed without saying why.");
+	         json_string_value(json_object_get(line, "hint")), "%s",
+	         sentence ? sentence : "The server failed without saying why.");
 	return NULL;
 }
 
 json_t *talk(struct call *c, const char *command, json_t *args,
-	     bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg)
+             bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg)
 {
 	json_t *request = json_pack("{s:s, s:o}", "command", command, "args", args);
 	char *path = socket_path(c);

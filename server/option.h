@@ -20,10 +20,10 @@ enum option_type {
 struct option {
 	const char *name; /* "stanza_bytes"; NULL ends the table */
 	enum option_type type;
-	size_t offset;		    /* of the member in the options struct */
-	const char *fallback;	    /* the default, written as in the file; NULL: none (texts, paths) */
-	const char *help;	    /* one sentence */
-	int64_t min, max;	    /* for numbers, in the type's own unit; both 0: any */
+	size_t offset;              /* of the member in the options struct */
+	const char *fallback;       /* the default, written as in the file; NULL: none (texts, paths) */
+	const char *help;           /* one sentence */
+	int64_t min, max;           /* for numbers, in the type's own unit; both 0: any */
 	const char *const *choices; /* OPT_CHOICE: words, NULL-terminated */
 };
 #define OPTIONS_END                                                                                        \

@@ -136,8 +136,8 @@ static enum verdict pass_iq_to_session(struct ctx *c)
 		return DONE;
 	}
 	return stanza_is_request(c->stanza) || c->stanza->type == TYPE_UNKNOWN
-		   ? refuse(c, SERVICE_UNAVAILABLE, NULL)
-		   : DONE;
+	           ? refuse(c, SERVICE_UNAVAILABLE, NULL)
+	           : DONE;
 }
 
 static enum verdict pass_route(struct pass *p);
@@ -413,7 +413,7 @@ static void on_rows(void *arg, const struct rows *rows)
 }
 
 enum verdict fetch(struct ctx *c, rows_handler *then, const struct sql *sql, const struct param *params,
-		   unsigned count)
+                   unsigned count)
 {
 	struct pass *p = pass_of(c);
 
@@ -424,7 +424,7 @@ enum verdict fetch(struct ctx *c, rows_handler *then, const struct sql *sql, con
 }
 
 enum verdict hold(struct ctx *c, rows_handler *then, const struct sql *sql, const struct param *params,
-		  unsigned count)
+                  unsigned count)
 {
 	home_hold(c->home, pass_of(c));
 	return fetch(c, then, sql, params, count);
@@ -455,7 +455,7 @@ enum verdict change(struct ctx *c, struct write *w, rows_handler *then)
 		write_drop(w);
 		pass_send_kept(p, false);
 		return c->stanza ? refuse(c, RESOURCE_CONSTRAINT, "The database is away; try again later.")
-				 : DONE;
+		                 : DONE;
 	}
 	p->then = then;
 	home_hold(h, p);
@@ -566,7 +566,7 @@ static enum verdict pass_route(struct pass *p)
 
 /* An envelope to another home. */
 static struct envelope *envelope_to(struct ctx *c, const struct jid *from, const struct jid *to,
-				    struct stanza *st)
+                                    struct stanza *st)
 {
 	struct envelope *e = envelope_new(c->home->reactor, ENV_STANZA);
 
@@ -585,7 +585,7 @@ void route(struct ctx *c, const struct jid *from, const struct jid *to, struct s
 }
 
 void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to,
-	     struct stanza *st, int64_t entry, unsigned copies)
+             struct stanza *st, int64_t entry, unsigned copies)
 {
 	struct envelope *e = envelope_new(c->home->reactor, ENV_WRITE);
 
@@ -622,7 +622,7 @@ void route_after(struct ctx *c, const struct jid *from, const struct jid *to, st
 }
 
 void route_with(struct ctx *c, struct write *w, const struct jid *from, const struct jid *to,
-		struct stanza *st)
+                struct stanza *st)
 {
 	struct envelope *e = pass_keep(pass_of(c), envelope_to(c, from, to, st));
 

@@ -40,10 +40,10 @@ static bool give_run_dir(const struct conf *c, const struct passwd *pw, char **e
 
 	if (mkdir(dir, 0750) != 0 && errno != EEXIST)
 		*error = mem_printf("the run directory %s cannot be made: %s (node.run_dir)", dir,
-				    strerror(errno));
+		                    strerror(errno));
 	else if (chown(dir, pw->pw_uid, pw->pw_gid) != 0)
 		*error = mem_printf("the run directory %s cannot be given to %s: %s (node.run_dir)", dir,
-				    pw->pw_name, strerror(errno));
+		                    pw->pw_name, strerror(errno));
 	else
 		return true;
 	return false;
@@ -52,8 +52,8 @@ static bool give_run_dir(const struct conf *c, const struct passwd *pw, char **e
 static bool give_log(const struct conf *c, const struct passwd *pw, char **error)
 {
 	int fd = c->log.file
-		     ? open(c->log.file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640)
-		     : -1;
+	             ? open(c->log.file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640)
+	             : -1;
 	bool ok;
 
 	if (!c->log.file)
@@ -61,7 +61,7 @@ static bool give_log(const struct conf *c, const struct passwd *pw, char **error
 	ok = fd >= 0 && fchown(fd, pw->pw_uid, pw->pw_gid) == 0;
 	if (!ok)
 		*error = mem_printf("the log file %s cannot be given to %s: %s (log.file)", c->log.file,
-				    pw->pw_name, strerror(errno));
+		                    pw->pw_name, strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return ok;

@@ -92,7 +92,7 @@ void reactor_post(struct reactor *from, unsigned target, struct envelope *e)
 }
 
 void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg),
-		      void *arg)
+                      void *arg)
 {
 	struct envelope *e = envelope_new(from, ENV_RUN);
 
@@ -110,7 +110,7 @@ static void inbox_push(struct inbox *in, struct envelope *newest, struct envelop
 	do {
 		oldest->next = head;
 	} while (!atomic_compare_exchange_weak_explicit(&in->newest, &head, newest, memory_order_release,
-							memory_order_relaxed));
+	                                                memory_order_relaxed));
 	if (!head)
 		uv_async_send(&in->wake);
 }

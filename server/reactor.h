@@ -40,7 +40,7 @@ struct reactor_counts { /* only grow, except the first three */
 	uint64_t streams, sessions, homes;
 	uint64_t connections, logins, login_failures;
 	uint64_t stanzas_in[3], stanzas_out[3]; /* by enum stanza_kind, at client streams */
-	uint64_t envelopes, turns, bounced;	/* envelopes: for homes and streams */
+	uint64_t envelopes, turns, bounced;     /* envelopes: for homes and streams */
 };
 
 struct reactor {
@@ -66,14 +66,14 @@ struct reactor {
 
 	struct wheel wheel;
 	struct store *store;
-	uint64_t trace;	       /* newest trace id */
+	uint64_t trace;        /* newest trace id */
 	uint64_t next_id;      /* stream and session ids: never used again */
 	int64_t newest_record; /* record ids only grow */
-	int64_t now;	       /* Unix time in microseconds, of this turn */
+	int64_t now;           /* Unix time in microseconds, of this turn */
 
-	struct hash homes;	   /* home.c */
+	struct hash homes;         /* home.c */
 	struct list waiting_homes; /* homes whose outbox waits for a commit */
-	struct list sleepers;	   /* homes without session, the one that is idle longest first */
+	struct list sleepers;      /* homes without session, the one that is idle longest first */
 	struct timer sleep_timer;
 	struct list absents; /* homes without account, remembered briefly; the oldest first */
 	unsigned absent_homes, waking_homes;
@@ -90,11 +90,11 @@ struct reactor {
 	struct tls_io tls;
 	struct xml_pool *xml;
 	struct xml_limits xml_limits[2]; /* before and after login */
-	unsigned hashing;		 /* passwords in the worker pool: c2s.c */
-	struct buffer plain;		 /* what one stream is about to write */
-	char *read_buffer;		 /* bytes from the socket; READ_BUFFER */
-	char *plain_buffer;		 /* bytes out of TLS; PLAIN_BUFFER */
-	struct list listeners;		 /* listener.c */
+	unsigned hashing;                /* passwords in the worker pool: c2s.c */
+	struct buffer plain;             /* what one stream is about to write */
+	char *read_buffer;               /* bytes from the socket; READ_BUFFER */
+	char *plain_buffer;              /* bytes out of TLS; PLAIN_BUFFER */
+	struct list listeners;           /* listener.c */
 
 	unsigned char random[512];
 	unsigned random_left;
@@ -136,7 +136,7 @@ void reactor_post(struct reactor *from, unsigned target, struct envelope *e);
 void reactor_post_outside(struct reactor *to, struct envelope *e);
 /* Posts ENV_RUN. */
 void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg),
-		      void *arg);
+                      void *arg);
 
 /* Another reactor does not keep up: streams stop reading until it does. */
 static inline bool reactor_is_blocked(const struct reactor *r)

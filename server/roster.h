@@ -22,17 +22,17 @@ struct roster_item {
 	char *name;    /* NULL when there is none */
 	char **groups; /* NULL-terminated, or NULL */
 	uint8_t subscription;
-	bool ask;		/* a subscribe was sent and not answered: "Pending Out" */
-	bool pending_in;	/* a subscribe came in and waits: not shown in the roster */
-	bool approved;		/* pre-approval, RFC 6121 section 3.4 */
-	bool in_roster;		/* false: only remembers pending_in or approved; no client sees it */
-	uint8_t source;		/* enum roster_source */
+	bool ask;               /* a subscribe was sent and not answered: "Pending Out" */
+	bool pending_in;        /* a subscribe came in and waits: not shown in the roster */
+	bool approved;          /* pre-approval, RFC 6121 section 3.4 */
+	bool in_roster;         /* false: only remembers pending_in or approved; no client sees it */
+	uint8_t source;         /* enum roster_source */
 	struct stanza *request; /* the waiting subscribe, for pending_in; or NULL */
 };
 
 struct roster {
 	struct hash items; /* of struct roster_item */
-	uint32_t bound;	   /* how many there may be */
+	uint32_t bound;    /* how many there may be */
 };
 
 struct roster_item *roster_find(const struct roster *r, const struct jid *contact); /* resource ignored */

@@ -72,7 +72,7 @@ struct sasl {
 
 	/* PLAIN */
 	char password[JID_PART_MAX + 1]; /* prepared */
-	unsigned char stored[32];	 /* what it hashes to */
+	unsigned char stored[32];        /* what it hashes to */
 };
 
 /* ---- what a stream can do */
@@ -131,7 +131,7 @@ static unsigned binding_data(SSL *ssl, const char *type, unsigned char out[BINDI
 
 	if (strcmp(type, "tls-exporter") == 0 && can & SASL_CB_EXPORTER) {
 		if (SSL_export_keying_material(ssl, out, EXPORTER_BYTES, label, sizeof label - 1, NULL, 0,
-					       0) == 1)
+		                               0) == 1)
 			len = EXPORTER_BYTES;
 	} else if (strcmp(type, "tls-server-end-point") == 0 && can & SASL_CB_END_POINT) {
 		X509 *certificate = SSL_get_certificate(ssl);
@@ -163,9 +163,9 @@ bool sasl_keys_derive(struct sasl_keys *k, const char *password)
 		if (!k->iterations)
 			k->iterations = SASL_ITERATIONS;
 		scram_derive(EVP_sha1(), prepared, k->salt, k->salt_len, k->iterations, k->stored_sha1,
-			     k->server_sha1);
+		             k->server_sha1);
 		scram_derive(EVP_sha256(), prepared, k->salt, k->salt_len, k->iterations, k->stored_sha256,
-			     k->server_sha256);
+		             k->server_sha256);
 	}
 	OPENSSL_cleanse(prepared, sizeof prepared);
 	return is_valid;
@@ -178,7 +178,7 @@ static void make_up_keys(struct sasl *s)
 	unsigned char mac[EVP_MAX_MD_SIZE];
 
 	ASSERT(HMAC(EVP_sha256(), s->secret, SASL_SECRET_SIZE, (const unsigned char *)name, strlen(name),
-		    mac, NULL));
+	            mac, NULL));
 	memset(&s->keys, 0, sizeof s->keys);
 	memcpy(s->keys.salt, mac, SASL_SALT_DRAWN);
 	s->keys.salt_len = SASL_SALT_DRAWN;
@@ -188,7 +188,7 @@ static void make_up_keys(struct sasl *s)
 /* ---- the exchange */
 
 struct sasl *sasl_begin(const char *mechanism, unsigned offered, SSL *ssl, const char *domain,
-			const unsigned char secret[SASL_SECRET_SIZE])
+                        const unsigned char secret[SASL_SECRET_SIZE])
 {
 	unsigned m = 0;
 
@@ -310,7 +310,7 @@ static enum sasl_result scram_challenge(struct sasl *s, const char **reply)
 	s->nonce = arena_printf(&s->arena, "%s%s", s->nonce, own);
 	s->server_first =
 	    arena_printf(&s->arena, "r=%s,s=%s,i=%u", s->nonce,
-			 base64_encode(&s->arena, s->keys.salt, s->keys.salt_len), s->keys.iterations);
+	                 base64_encode(&s->arena, s->keys.salt, s->keys.salt_len), s->keys.iterations);
 	*reply = base64_encode(&s->arena, s->server_first, strlen(s->server_first));
 	s->state = CLIENT_FINAL;
 	return SASL_CHALLENGE;
@@ -369,7 +369,7 @@ void sasl_hash(struct sasl *s)
 
 	ASSERT(s->state == WAIT_HASH);
 	scram_derive(mechanisms[s->mechanism].hash(), s->password, s->keys.salt, s->keys.salt_len,
-		     s->keys.iterations, s->stored, server);
+	             s->keys.iterations, s->stored, server);
 	OPENSSL_cleanse(server, sizeof server);
 	OPENSSL_cleanse(s->password, sizeof s->password);
 	s->state = HASHED;

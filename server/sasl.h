@@ -46,11 +46,11 @@ struct sasl_keys {
 bool sasl_keys_derive(struct sasl_keys *k, const char *password) MUST_CHECK;
 
 enum sasl_result {
-	SASL_CHALLENGE,	   /* send *reply as <challenge/> */
-	SASL_SUCCESS,	   /* send *reply as <success/>; sasl_user is logged in */
-	SASL_FAILURE,	   /* send <failure/> with sasl_condition */
+	SASL_CHALLENGE,    /* send *reply as <challenge/> */
+	SASL_SUCCESS,      /* send *reply as <success/>; sasl_user is logged in */
+	SASL_FAILURE,      /* send <failure/> with sasl_condition */
 	SASL_NEED_ACCOUNT, /* look sasl_user up, then call sasl_account */
-	SASL_NEED_HASH	   /* run sasl_hash in the worker pool, then call sasl_hashed */
+	SASL_NEED_HASH     /* run sasl_hash in the worker pool, then call sasl_hashed */
 };
 
 struct sasl;
@@ -62,7 +62,7 @@ struct sasl;
  * all reactors, and best for ever (a salt that changes at a restart tells that it is made up). */
 #define SASL_SECRET_SIZE 32
 struct sasl *sasl_begin(const char *mechanism, unsigned offered, SSL *ssl, const char *domain,
-			const unsigned char secret[SASL_SECRET_SIZE]);
+                        const unsigned char secret[SASL_SECRET_SIZE]);
 void sasl_free(struct sasl *s); /* in any state; NULL is fine; wipes secrets */
 
 /* Takes the base64 text of <auth/>, <response/> (NULL or "": absent; "=": empty, RFC 6120 section 6.4.2).

@@ -155,7 +155,7 @@ bool scram_parse_final(struct arena *a, const char *message, struct scram_final 
 }
 
 static void hmac(const EVP_MD *hash, const unsigned char *key, const void *data, size_t n,
-		 unsigned char *out)
+                 unsigned char *out)
 {
 	ASSERT(HMAC(hash, key, EVP_MD_get_size(hash), data, n, out, NULL));
 }
@@ -166,14 +166,14 @@ static void digest(const EVP_MD *hash, const unsigned char *data, unsigned char 
 }
 
 void scram_derive(const EVP_MD *hash, const char *password, const unsigned char *salt, unsigned salt_len,
-		  unsigned iterations, unsigned char *stored, unsigned char *server)
+                  unsigned iterations, unsigned char *stored, unsigned char *server)
 {
 	unsigned char salted[SCRAM_HASH_MAX], client[SCRAM_HASH_MAX];
 	int size = EVP_MD_get_size(hash);
 
 	ASSERT(size <= SCRAM_HASH_MAX && salt_len && iterations && iterations <= INT32_MAX);
 	ASSERT(PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, (int)salt_len, (int)iterations,
-				 hash, size, salted));
+	                         hash, size, salted));
 	hmac(hash, salted, "Client Key", 10, client);
 	digest(hash, client, stored);
 	hmac(hash, salted, "Server Key", 10, server);
@@ -182,7 +182,7 @@ void scram_derive(const EVP_MD *hash, const char *password, const unsigned char 
 }
 
 bool scram_verify(const EVP_MD *hash, const unsigned char *stored, const char *auth_message,
-		  const unsigned char *proof)
+                  const unsigned char *proof)
 {
 	unsigned char client[SCRAM_HASH_MAX], claimed[SCRAM_HASH_MAX];
 	size_t size = (size_t)EVP_MD_get_size(hash);
@@ -198,7 +198,7 @@ bool scram_verify(const EVP_MD *hash, const unsigned char *stored, const char *a
 }
 
 void scram_sign(const EVP_MD *hash, const unsigned char *server, const char *auth_message,
-		unsigned char *out)
+                unsigned char *out)
 {
 	hmac(hash, server, auth_message, strlen(auth_message), out);
 }

@@ -12,7 +12,7 @@
 
 /* client-first-message. Everything lies in the arena it was parsed into. */
 struct scram_first {
-	char flag;	     /* 'n': no channel binding; 'y': would, but saw none offered; 'p': uses one */
+	char flag;           /* 'n': no channel binding; 'y': would, but saw none offered; 'p': uses one */
 	const char *binding; /* its type, with 'p'; else NULL */
 	const char *authzid; /* decoded; NULL when absent */
 	const char *user;    /* decoded, not prepared */
@@ -33,12 +33,12 @@ bool scram_parse_final(struct arena *a, const char *message, struct scram_final 
 
 /* The keys of a prepared password (RFC 5802 section 3): SCRAM_HASH_MAX bytes at most into each. Slow. */
 void scram_derive(const EVP_MD *hash, const char *password, const unsigned char *salt, unsigned salt_len,
-		  unsigned iterations, unsigned char *stored, unsigned char *server);
+                  unsigned iterations, unsigned char *stored, unsigned char *server);
 /* Whether the client that made this proof (as long as the hash) has the key behind `stored`. */
 bool scram_verify(const EVP_MD *hash, const unsigned char *stored, const char *auth_message,
-		  const unsigned char *proof) MUST_CHECK;
+                  const unsigned char *proof) MUST_CHECK;
 /* ServerSignature into `out`. */
 void scram_sign(const EVP_MD *hash, const unsigned char *server, const char *auth_message,
-		unsigned char *out);
+                unsigned char *out);
 
 #endif

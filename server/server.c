@@ -56,7 +56,7 @@ static void each_step(struct reactor *r, void *arg)
 }
 
 void server_each(struct server *srv, void (*step)(struct reactor *r, void *arg),
-		 void (*done)(struct server *srv, void *arg), void *arg)
+                 void (*done)(struct server *srv, void *arg), void *arg)
 {
 	struct each *each = mem_alloc(sizeof *each);
 
@@ -174,8 +174,8 @@ static void keep_secret(void *arg, const struct rows *rows)
 		memcpy(srv->secret, bytes, n);
 	else
 		log_warn("server", NULL,
-			 "table setting: 'login secret' should be %zu bytes; delete it, then start again",
-			 sizeof srv->secret);
+		         "table setting: 'login secret' should be %zu bytes; delete it, then start again",
+		         sizeof srv->secret);
 }
 
 /* Drawn once for this database: a salt that changed at each start would tell that there is no such account.
@@ -184,8 +184,8 @@ static bool read_secret(struct server *srv, char **error)
 {
 	ASSERT(uv_random(NULL, NULL, srv->secret, sizeof srv->secret, 0, NULL) == 0);
 	return database_run(srv->db, &sql_secret_draw,
-			    PARAMS(P_BYTES((char *)srv->secret, sizeof srv->secret)), ignore_rows, NULL,
-			    error) &&
+	                    PARAMS(P_BYTES((char *)srv->secret, sizeof srv->secret)), ignore_rows, NULL,
+	                    error) &&
 	       database_run(srv->db, &sql_secret, NO_PARAMS, keep_secret, srv, error);
 }
 
@@ -266,7 +266,7 @@ static void on_listening(struct server *srv, void *arg)
 		give_up(srv);
 	} else {
 		log_info("server", NULL, "Muster %s is ready: %u hosts, %u listeners, %s", muster_version(),
-			 srv->hosts->count, srv->conf->listener_count, srv->durability);
+		         srv->hosts->count, srv->conf->listener_count, srv->durability);
 	}
 }
 
@@ -354,7 +354,7 @@ static bool open_all(struct server *srv, int *lock)
 		return fail_free(error);
 	if (privilege_is_kept(srv->conf))
 		log_warn("server", NULL,
-			 "runs as root: name a user of its own (node.user) to give that up at the start");
+		         "runs as root: name a user of its own (node.user) to give that up at the start");
 	return load_modules(srv) && lock_run_dir(srv->conf, lock) && open_database(srv);
 }
 

@@ -23,13 +23,13 @@ struct server {
 	struct reactor **reactors;
 	unsigned reactor_count;
 	unsigned char secret[32]; /* of the database's table `setting`: made-up salts of unknown accounts */
-	int64_t started;	  /* Unix seconds */
+	int64_t started;          /* Unix seconds */
 	struct control *control;  /* reactor 0 only, as are the signal handlers */
 	uv_signal_t signals[3];
 	struct database_options database_options;
 	struct stopping *stopping; /* reactor 0 only: server_stop.c */
-	bool is_stopping;	   /* reactor 0 only */
-	bool failed;		   /* reactor 0 only: could not start */
+	bool is_stopping;          /* reactor 0 only */
+	bool failed;               /* reactor 0 only: could not start */
 };
 
 /* Loads what the file `path` says, opens the database and the listeners, and runs until it is told to stop.
@@ -49,13 +49,13 @@ bool server_reload(struct server *srv, char **errors);
 /* Runs `step` on every reactor, one after the other's own turn, then `done` on reactor 0. Called on reactor
  * 0. For replacing snapshots and gathering counts: each step has its reactor to itself. */
 void server_each(struct server *srv, void (*step)(struct reactor *r, void *arg),
-		 void (*done)(struct server *srv, void *arg), void *arg);
+                 void (*done)(struct server *srv, void *arg), void *arg);
 
 /* Reads table `host` again and gives the new snapshot to every reactor; homes and streams of hosts that are
  * gone end. `done` runs on reactor 0 when all have it; `problems` (certificates; NULL: none) live until it
  * returns; `ok` is false when the database did not answer. */
 void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, const char *problems),
-			 void *arg);
+                         void *arg);
 
 /* ---- for the start and the reload */
 

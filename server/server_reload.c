@@ -54,7 +54,7 @@ static void on_hosts(void *arg, const struct rows *rows)
 }
 
 void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, const char *problems),
-			 void *arg)
+                         void *arg)
 {
 	struct rehost *rehost = mem_zalloc(sizeof *rehost);
 
@@ -105,7 +105,7 @@ static void on_rehosted(void *arg, bool ok, const char *problems)
 	(void)arg;
 	if (!ok)
 		log_error("server", NULL,
-			  "reload: the database did not answer; hosts and certificates are as before");
+		          "reload: the database did not answer; hosts and certificates are as before");
 	server_log_lines(problems);
 	log_info("server", NULL, "reloaded");
 }
@@ -171,8 +171,8 @@ static void note_modules(struct buffer *b, const struct conf *was, const struct 
 	for (unsigned i = 0; i < c->module_count; i++)
 		if (!module_named(was, c->modules[i].name))
 			buffer_addf(b,
-				    "%s: module '%s' is not loaded: that takes effect at the next start\n",
-				    c->modules[i].place, c->modules[i].name);
+			            "%s: module '%s' is not loaded: that takes effect at the next start\n",
+			            c->modules[i].place, c->modules[i].name);
 	for (unsigned i = 0; i < was->module_count; i++)
 		if (!module_named(c, was->modules[i].name))
 			buffer_addf(

@@ -15,12 +15,12 @@
 
 #define ROUND_MS 20
 #define STREAMS_MS 3000 /* then streams are cut whose clients do not close their side */
-#define QUIET_MS 8000	/* then the next step is taken all the same: the database does not answer */
+#define QUIET_MS 8000   /* then the next step is taken all the same: the database does not answer */
 
 struct stopping {
 	struct server *server;
 	struct timer timer; /* between two rounds */
-	bool is_cut;	    /* on reactor 0: no more waiting for clients */
+	bool is_cut;        /* on reactor 0: no more waiting for clients */
 	bool homes_asleep;
 	uint64_t began; /* this step, in the loop's milliseconds */
 	/* one round */
@@ -93,7 +93,7 @@ static void round_done(struct server *srv, void *arg)
 	}
 	if (stopping_now(s) - s->began > QUIET_MS) {
 		log_warn("server", NULL,
-			 "something still waits for the database; not waiting for it any longer");
+		         "something still waits for the database; not waiting for it any longer");
 		step_over(s);
 		return;
 	}

@@ -29,7 +29,7 @@ struct session *session_by_id(struct home *h, uint64_t id)
 }
 
 static struct envelope *to_stream(struct reactor *r, enum envelope_kind kind, unsigned stream_reactor,
-				  uint64_t id)
+                                  uint64_t id)
 {
 	struct envelope *e = envelope_new(r, kind);
 
@@ -39,7 +39,7 @@ static struct envelope *to_stream(struct reactor *r, enum envelope_kind kind, un
 }
 
 static void tell_close(struct reactor *r, unsigned stream_reactor, uint64_t id, unsigned condition,
-		       const char *text)
+                       const char *text)
 {
 	struct envelope *e = to_stream(r, ENV_CLOSE, stream_reactor, id);
 

@@ -175,7 +175,7 @@ struct element *element_add(struct stanza *st, struct element *parent, const cha
 }
 
 struct element *element_add_text(struct stanza *st, struct element *parent, const char *name,
-				 const char *ns, const char *text)
+                                 const char *ns, const char *text)
 {
 	struct element *e = element_add(st, parent, name, ns);
 	element_text_append(st, e, text, strlen(text));
@@ -195,7 +195,7 @@ void element_text_append(struct stanza *st, struct element *e, const char *text,
 }
 
 struct attribute **attribute_link(struct stanza *st, struct attribute **at, const char *ns,
-				  const char *name, const char *value)
+                                  const char *name, const char *value)
 {
 	struct attribute *a = arena_alloc(&st->arena, sizeof(*a));
 	*a = (struct attribute){ .ns = ns, .name = name, .value = value };
@@ -269,7 +269,7 @@ static struct element *copy_one(struct stanza *st, struct element *parent, const
 	struct attribute **at = &e->attributes;
 	for (const struct attribute *a = from->attributes; a; a = a->next)
 		at = attribute_link(st, at, a->ns ? arena_strdup(&st->arena, a->ns) : NULL,
-				    arena_strdup(&st->arena, a->name), arena_strdup(&st->arena, a->value));
+		                    arena_strdup(&st->arena, a->name), arena_strdup(&st->arena, a->value));
 	return e;
 }
 

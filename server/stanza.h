@@ -22,10 +22,23 @@ enum stanza_kind { STANZA_MESSAGE, STANZA_PRESENCE, STANZA_IQ, STANZA_OTHER };
 /* The type attribute. TYPE_UNKNOWN: a value that the specification does not know. */
 enum stanza_type {
 	TYPE_NONE, /* of STANZA_OTHER */
-	MESSAGE_NORMAL, MESSAGE_CHAT, MESSAGE_GROUPCHAT, MESSAGE_HEADLINE, MESSAGE_ERROR,
-	PRESENCE_AVAILABLE, PRESENCE_UNAVAILABLE, PRESENCE_SUBSCRIBE, PRESENCE_SUBSCRIBED,
-	PRESENCE_UNSUBSCRIBE, PRESENCE_UNSUBSCRIBED, PRESENCE_PROBE, PRESENCE_ERROR,
-	IQ_GET, IQ_SET, IQ_RESULT, IQ_ERROR,
+	MESSAGE_NORMAL,
+	MESSAGE_CHAT,
+	MESSAGE_GROUPCHAT,
+	MESSAGE_HEADLINE,
+	MESSAGE_ERROR,
+	PRESENCE_AVAILABLE,
+	PRESENCE_UNAVAILABLE,
+	PRESENCE_SUBSCRIBE,
+	PRESENCE_SUBSCRIBED,
+	PRESENCE_UNSUBSCRIBE,
+	PRESENCE_UNSUBSCRIBED,
+	PRESENCE_PROBE,
+	PRESENCE_ERROR,
+	IQ_GET,
+	IQ_SET,
+	IQ_RESULT,
+	IQ_ERROR,
 	TYPE_UNKNOWN
 };
 
@@ -83,12 +96,12 @@ struct stanza *stanza_error(const struct stanza *to_this, int condition, const c
 struct element *element_add(struct stanza *st, struct element *parent, const char *name, const char *ns);
 /* Adds <name xmlns=ns>text</name>. */
 struct element *element_add_text(struct stanza *st, struct element *parent, const char *name,
-				 const char *ns, const char *text);
+                                 const char *ns, const char *text);
 /* Sets or replaces an attribute. The name "xml:lang" is understood, other prefixes are not. `from` and
  * `to` of a message, presence or iq belong into the envelope, never here. */
 void element_set(struct stanza *st, struct element *e, const char *name, const char *value);
 void element_setf(struct stanza *st, struct element *e, const char *name, const char *format, ...)
-	PRINTF(4, 5);
+    PRINTF(4, 5);
 void element_text_append(struct stanza *st, struct element *e, const char *text, size_t n);
 /* A deep copy of `from` (not of its siblings) as the last child of `parent`. Iterative. */
 struct element *element_copy(struct stanza *st, struct element *parent, const struct element *from);
@@ -99,7 +112,7 @@ struct element *element_copy(struct stanza *st, struct element *parent, const st
 struct stanza *stanza_new_empty(void);
 struct element *element_link(struct stanza *st, struct element *parent, const char *name, const char *ns);
 struct attribute **attribute_link(struct stanza *st, struct attribute **at, const char *ns,
-				  const char *name, const char *value);
+                                  const char *name, const char *value);
 /* What a first-level element of the content namespace is, by its name. */
 enum stanza_kind stanza_kind_of(const char *name);
 /* What the type attribute means there; `value` is NULL when there is none. */
@@ -110,8 +123,10 @@ struct stanza *stanza_seal(struct stanza *st);
 
 /* ---- reading */
 
-struct element *element_child(const struct element *e, const char *name, const char *ns); /* first such child */
-struct element *element_next(const struct element *e, const char *name, const char *ns);  /* next such sibling */
+struct element *element_child(const struct element *e, const char *name,
+                              const char *ns); /* first such child */
+struct element *element_next(const struct element *e, const char *name,
+                             const char *ns); /* next such sibling */
 /* The first child that is an element, NULL when there is none: an IQ's payload. */
 struct element *element_first(const struct element *e);
 bool element_is(const struct element *e, const char *name, const char *ns);
@@ -146,28 +161,28 @@ static inline bool stanza_is_error(const struct stanza *st)
 }
 
 /* ---- the conditions of RFC 6120 section 8.3.3, with the type each one has by default */
-#define STANZA_ERRORS(X)                                   \
-	X(BAD_REQUEST, "bad-request", "modify")            \
-	X(CONFLICT, "conflict", "cancel")                  \
-	X(FEATURE_NOT_IMPLEMENTED, "feature-not-implemented", "cancel") \
-	X(FORBIDDEN, "forbidden", "auth")                  \
-	X(GONE, "gone", "cancel")                          \
-	X(INTERNAL_SERVER_ERROR, "internal-server-error", "cancel") \
-	X(ITEM_NOT_FOUND, "item-not-found", "cancel")      \
-	X(JID_MALFORMED, "jid-malformed", "modify")        \
-	X(NOT_ACCEPTABLE, "not-acceptable", "modify")      \
-	X(NOT_ALLOWED, "not-allowed", "cancel")            \
-	X(NOT_AUTHORIZED, "not-authorized", "auth")        \
-	X(POLICY_VIOLATION, "policy-violation", "modify")  \
-	X(RECIPIENT_UNAVAILABLE, "recipient-unavailable", "wait") \
-	X(REDIRECT, "redirect", "modify")                  \
-	X(REGISTRATION_REQUIRED, "registration-required", "auth") \
-	X(REMOTE_SERVER_NOT_FOUND, "remote-server-not-found", "cancel") \
-	X(REMOTE_SERVER_TIMEOUT, "remote-server-timeout", "wait") \
-	X(RESOURCE_CONSTRAINT, "resource-constraint", "wait") \
-	X(SERVICE_UNAVAILABLE, "service-unavailable", "cancel") \
-	X(SUBSCRIPTION_REQUIRED, "subscription-required", "auth") \
-	X(UNDEFINED_CONDITION, "undefined-condition", "cancel") \
+#define STANZA_ERRORS(X)                                                                                   \
+	X(BAD_REQUEST, "bad-request", "modify")                                                            \
+	X(CONFLICT, "conflict", "cancel")                                                                  \
+	X(FEATURE_NOT_IMPLEMENTED, "feature-not-implemented", "cancel")                                    \
+	X(FORBIDDEN, "forbidden", "auth")                                                                  \
+	X(GONE, "gone", "cancel")                                                                          \
+	X(INTERNAL_SERVER_ERROR, "internal-server-error", "cancel")                                        \
+	X(ITEM_NOT_FOUND, "item-not-found", "cancel")                                                      \
+	X(JID_MALFORMED, "jid-malformed", "modify")                                                        \
+	X(NOT_ACCEPTABLE, "not-acceptable", "modify")                                                      \
+	X(NOT_ALLOWED, "not-allowed", "cancel")                                                            \
+	X(NOT_AUTHORIZED, "not-authorized", "auth")                                                        \
+	X(POLICY_VIOLATION, "policy-violation", "modify")                                                  \
+	X(RECIPIENT_UNAVAILABLE, "recipient-unavailable", "wait")                                          \
+	X(REDIRECT, "redirect", "modify")                                                                  \
+	X(REGISTRATION_REQUIRED, "registration-required", "auth")                                          \
+	X(REMOTE_SERVER_NOT_FOUND, "remote-server-not-found", "cancel")                                    \
+	X(REMOTE_SERVER_TIMEOUT, "remote-server-timeout", "wait")                                          \
+	X(RESOURCE_CONSTRAINT, "resource-constraint", "wait")                                              \
+	X(SERVICE_UNAVAILABLE, "service-unavailable", "cancel")                                            \
+	X(SUBSCRIPTION_REQUIRED, "subscription-required", "auth")                                          \
+	X(UNDEFINED_CONDITION, "undefined-condition", "cancel")                                            \
 	X(UNEXPECTED_REQUEST, "unexpected-request", "wait")
 
 #define X(id, name, type) id,

@@ -107,7 +107,7 @@ char *database_durability(struct database *db)
 }
 
 bool database_run(struct database *db, const struct sql *sql, const struct param *params, unsigned count,
-		  store_rows_fn *fn, void *arg, char **error)
+                  store_rows_fn *fn, void *arg, char **error)
 {
 	void *session = db->engine->session_open(db, error);
 	if (!session)
@@ -194,7 +194,7 @@ static void params_copy(struct arena *a, struct param *to, const struct param *f
 }
 
 void store_read(struct store *s, uint64_t after, const struct sql *sql, const struct param *params,
-		unsigned count, store_rows_fn *fn, void *arg)
+                unsigned count, store_rows_fn *fn, void *arg)
 {
 	ASSERT(count <= PARAMS_MAX);
 	struct arena a = { 0 };
@@ -278,7 +278,7 @@ struct write *write_new(struct store *s, uint64_t key)
 }
 
 static struct statement *statement_add(struct write *w, const struct sql *sql, const struct param *params,
-				       unsigned count)
+                                       unsigned count)
 {
 	ASSERT(count <= PARAMS_MAX);
 	struct statement *st = arena_alloc(&w->arena, sizeof *st + sizeof *params * count);
@@ -301,7 +301,7 @@ void write_add(struct write *w, const struct sql *sql, const struct param *param
 }
 
 void write_add_tagged(struct write *w, uint64_t tag, const struct sql *sql, const struct param *params,
-		      unsigned count)
+                      unsigned count)
 {
 	struct tag *t = arena_alloc(&w->arena, sizeof *t);
 	t->tag = tag;
@@ -446,8 +446,8 @@ void store_group_committed(struct store *s)
 	s->counts.commit_us_total += (uv_hrtime() - g->sent_at) / 1000;
 	for (struct write *w = g->first; w; w = w->next) {
 		s->counts.writes++;
-		STATEMENT_EACH(st, w)
-		s->counts.statements++;
+		STATEMENT_EACH (st, w)
+			s->counts.statements++;
 	}
 	group_finish(s, g, false);
 	reads_start(s);

@@ -44,9 +44,9 @@ struct param {
 #define P_BYTES(s, n) ((struct param){ .type = PARAM_BYTES, .data = (s), .len = (n) })
 #define P_NULL ((struct param){ .type = PARAM_NULL })
 /* PARAMS(P_INT(1), P_TEXT("x")): the two last arguments of the functions below. */
-#define PARAMS(...)                                        \
-	((const struct param[]){ __VA_ARGS__ }),           \
-		(unsigned)(sizeof((const struct param[]){ __VA_ARGS__ }) / sizeof(struct param))
+#define PARAMS(...)                                                                                        \
+	((const struct param[]){ __VA_ARGS__ }),                                                           \
+	    (unsigned)(sizeof((const struct param[]){ __VA_ARGS__ }) / sizeof(struct param))
 #define NO_PARAMS NULL, 0
 struct param param_text(const char *s);
 
@@ -70,13 +70,13 @@ bool rows_is_null(const struct rows *r, unsigned row, unsigned column);
 
 struct database_options {
 	bool is_postgresql;
-	const char *path;             /* SQLite: the file, made when missing (mode 0600) */
-	const char *conninfo;         /* PostgreSQL: libpq's, without password or with */
-	const char *password_file;    /* or NULL */
-	const char *schema_dir;       /* holds postgresql/ and sqlite/ */
-	unsigned timeout_ms;          /* a group or read without answer for so long counts as away (2000) */
-	unsigned waiting_writes;      /* bound on writes that wait for a commit (100000) */
-	unsigned waiting_reads;       /* bound on reads that wait (10000) */
+	const char *path;          /* SQLite: the file, made when missing (mode 0600) */
+	const char *conninfo;      /* PostgreSQL: libpq's, without password or with */
+	const char *password_file; /* or NULL */
+	const char *schema_dir;    /* holds postgresql/ and sqlite/ */
+	unsigned timeout_ms;       /* a group or read without answer for so long counts as away (2000) */
+	unsigned waiting_writes;   /* bound on writes that wait for a commit (100000) */
+	unsigned waiting_reads;    /* bound on reads that wait (10000) */
 	unsigned test_commit_delay_ms; /* tests only: each group is held for so long before its commit */
 };
 
@@ -95,7 +95,7 @@ char *database_durability(struct database *db);
 /* A few blocking calls for start-up only: runs one statement, gives its rows to `fn` before returning. */
 typedef void store_rows_fn(void *arg, const struct rows *rows);
 bool database_run(struct database *db, const struct sql *sql, const struct param *params, unsigned count,
-		  store_rows_fn *fn, void *arg, char **error) MUST_CHECK;
+                  store_rows_fn *fn, void *arg, char **error) MUST_CHECK;
 
 /* ---- the store of one reactor */
 
@@ -111,7 +111,7 @@ bool store_is_away(const struct store *s); /* the last attempt found no database
  * at once), so that a home reads what it wrote. Fails with STORE_AWAY at once (but not synchronously)
  * while the store is away or waiting_reads is reached. */
 void store_read(struct store *s, uint64_t after, const struct sql *sql, const struct param *params,
-		unsigned count, store_rows_fn *fn, void *arg);
+                unsigned count, store_rows_fn *fn, void *arg);
 
 /* A ticket that is never committed; a read after it fails. */
 #define STORE_NO_TICKET UINT64_MAX
@@ -125,7 +125,7 @@ struct write *write_new(struct store *s, uint64_t key);
 void write_add(struct write *w, const struct sql *sql, const struct param *params, unsigned count);
 /* The same, but it can be taken back as long as its group has not been sent: see store_take_back. */
 void write_add_tagged(struct write *w, uint64_t tag, const struct sql *sql, const struct param *params,
-		      unsigned count);
+                      unsigned count);
 /* Joins the open group and returns its ticket. When waiting_writes wait already, or the store is being
  * closed, it joins none: `fn` gets STORE_AWAY and STORE_NO_TICKET is returned. While the store is away
  * writes wait until it is back. `fn` (may be NULL) gets the rows of the last statement,
@@ -141,7 +141,8 @@ bool store_take_back(struct store *s, uint64_t tag);
 bool store_is_committed(const struct store *s, uint64_t ticket);
 /* The newest ticket that has been committed. */
 uint64_t store_committed(const struct store *s);
-/* Called once by `fn` after each commit (or failure) of a group, when all callbacks of its writes have run. */
+/* Called once by `fn` after each commit (or failure) of a group, when all callbacks of its writes have run.
+ */
 void store_on_commit(struct store *s, void (*fn)(void *arg, uint64_t ticket), void *arg);
 /* Sends the open group if none is in flight. The reactor calls it at the end of each turn. */
 void store_flush(struct store *s);

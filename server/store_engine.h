@@ -19,7 +19,7 @@
 #include "list.h"
 #include "store.h"
 
-#define PARAMS_MAX 32   /* per statement */
+#define PARAMS_MAX 32    /* per statement */
 #define PAUSE_MIN_MS 100 /* between attempts to reach the database; doubles up to: */
 #define PAUSE_MAX_MS 2000
 
@@ -46,17 +46,17 @@ struct statement {
 
 struct write {
 	struct store *store;
-	struct write *next; /* in the group: the order of the callbacks */
+	struct write *next;      /* in the group: the order of the callbacks */
 	struct write *next_sent; /* in the group: the order of sending, units of one key together */
-	bool ends_unit;     /* the last of those that stand or fall together, in the order of sending */
+	bool ends_unit; /* the last of those that stand or fall together, in the order of sending */
 	uint64_t key;
 	store_rows_fn *fn;
 	void *arg;
 	struct statement *first, *last;
 	struct tag *tags;
-	struct rows rows; /* filled in by the engine, in `arena` */
+	struct rows rows;      /* filled in by the engine, in `arena` */
 	struct hash_node node; /* by key, while units are made */
-	struct arena arena; /* everything of this write, itself included */
+	struct arena arena;    /* everything of this write, itself included */
 };
 
 struct group {
@@ -64,12 +64,12 @@ struct group {
 	struct write *first, *last; /* by `next` */
 	struct write *first_sent;   /* by `next_sent` */
 	unsigned writes;
-	bool is_split; /* each unit is its own transaction, or savepoint */
+	bool is_split;    /* each unit is its own transaction, or savepoint */
 	uint64_t sent_at; /* uv_hrtime */
 };
 
 struct read {
-	struct list node; /* store.c: waiting, or failed; the engine: in flight */
+	struct list node;  /* store.c: waiting, or failed; the engine: in flight */
 	struct read *next; /* the engine's */
 	uint64_t after;
 	uint64_t sent_at; /* uv_now; the engine's */
@@ -90,8 +90,8 @@ struct engine {
 	char *(*durability)(struct database *db);
 	/* A blocking session, for start-up. */
 	void *(*session_open)(struct database *db, char **error);
-	bool (*session_run)(void *session, const struct sql *sql, const struct param *params, unsigned count,
-			    store_rows_fn *fn, void *arg, char **error);
+	bool (*session_run)(void *session, const struct sql *sql, const struct param *params,
+	                    unsigned count, store_rows_fn *fn, void *arg, char **error);
 	bool (*session_script)(void *session, const char *text, char **error); /* several statements */
 	void (*session_close)(void *session);
 	const char *lock;  /* keeps other processes from migrating until session_close; or NULL */
@@ -123,9 +123,10 @@ struct store {
 	struct list failed;    /* reads that get STORE_AWAY on the next turn */
 	struct write *refused; /* writes that get STORE_AWAY on the next turn, by `next` */
 	struct write **refused_end;
-	bool can_write, can_read;     /* connected */
+	bool can_write, can_read;         /* connected */
 	bool is_write_away, is_read_away; /* the last attempt failed */
-	bool is_closing, is_past_deadline, is_engine_closing, is_engine_closed; /* store_close, in this order */
+	bool is_closing, is_past_deadline, is_engine_closing,
+	    is_engine_closed;  /* store_close, in this order */
 	uv_idle_t next_turn;   /* runs while `failed` or `refused` have any */
 	uv_timer_t deadline;   /* of store_close */
 	unsigned open_handles; /* of these two */
@@ -145,7 +146,7 @@ void store_reader_down(struct store *s); /* after store_read_failed for each rea
 void store_late(struct store *s, bool is_late);
 void store_group_committed(struct store *s); /* the writes' rows are filled in */
 void store_group_refused(struct store *s);
-void store_read_done(struct store *s, struct read *r); /* rows filled in; runs the callback, frees it */
+void store_read_done(struct store *s, struct read *r);   /* rows filled in; runs the callback, frees it */
 void store_read_failed(struct store *s, struct read *r); /* STORE_AWAY, on the next turn */
 /* The engine still needs `r`, but whoever asked has waited long enough. store_read_done frees it. */
 void store_read_abandoned(struct store *s, struct read *r);
@@ -153,7 +154,7 @@ void store_engine_closed(struct store *s);
 
 /* The first statement of a write that was not taken back, and the next one after `st`. */
 const struct statement *statement_skip(const struct statement *st);
-#define STATEMENT_EACH(st, write) \
+#define STATEMENT_EACH(st, write)                                                                          \
 	for (const struct statement *st = statement_skip((write)->first); st; st = statement_skip(st->next))
 static inline uint32_t pointer_hash(const void *p)
 {

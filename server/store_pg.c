@@ -30,9 +30,9 @@ struct prepared {
 enum expect_kind {
 	EXPECT_PREPARED,  /* what: struct prepared */
 	EXPECT_STATEMENT, /* what: struct write */
-	EXPECT_READ,	  /* what: struct read */
+	EXPECT_READ,      /* what: struct read */
 	EXPECT_FENCE,
-	EXPECT_SYNC,	   /* behind a prepared statement or a read */
+	EXPECT_SYNC,       /* behind a prepared statement or a read */
 	EXPECT_SYNC_FENCE, /* then the writer is up */
 	EXPECT_SYNC_UNIT   /* what: the first write of the transaction that ends here */
 };
@@ -69,8 +69,8 @@ struct conn {
 	/* The writer's. */
 	struct write *feed; /* the next to be sent, or NULL */
 	struct write *unit; /* the first of the transaction being sent */
-	size_t fed;	    /* bytes since the last flush */
-	bool has_error;	    /* the transaction being answered was refused */
+	size_t fed;         /* bytes since the last flush */
+	bool has_error;     /* the transaction being answered was refused */
 };
 
 struct pg_store {
@@ -137,7 +137,7 @@ static bool conn_sync(struct conn *c, enum expect_kind kind, void *what)
 }
 
 static bool prepared_fits(const struct prepared *p, const struct sql *sql, const struct param *params,
-			  unsigned count)
+                          unsigned count)
 {
 	if (p->sql != sql || p->count != count)
 		return false;
@@ -149,7 +149,7 @@ static bool prepared_fits(const struct prepared *p, const struct sql *sql, const
 
 /* The statement for these types; a NULL fits any. */
 static struct prepared *prepared_find(struct conn *c, const struct sql *sql, const struct param *params,
-				      unsigned count)
+                                      unsigned count)
 {
 	uint32_t hash = pointer_hash(sql);
 	for (struct hash_node *n = hash_first(&c->prepared, hash); n; n = hash_next(n)) {
@@ -192,7 +192,7 @@ static bool conn_prepare(struct conn *c, const struct sql *sql, const struct par
 
 /* A statement that was prepared. */
 static bool conn_send(struct conn *c, const struct sql *sql, const struct param *params, unsigned count,
-		      enum expect_kind kind, void *what)
+                      enum expect_kind kind, void *what)
 {
 	struct wire w;
 	const struct prepared *p = prepared_find(c, sql, params, count);
@@ -260,9 +260,9 @@ static bool write_send(struct conn *c, struct write *w)
 	if (!c->unit)
 		c->unit = w;
 	w->rows = (struct rows){ .status = STORE_OK };
-	STATEMENT_EACH(st, w)
-	if (!conn_send(c, st->sql, st->params, st->count, EXPECT_STATEMENT, w))
-		return false;
+	STATEMENT_EACH (st, w)
+		if (!conn_send(c, st->sql, st->params, st->count, EXPECT_STATEMENT, w))
+			return false;
 	return true;
 }
 
@@ -298,9 +298,9 @@ static void pg_send_group(struct store *s, struct group *g)
 	c->unit = NULL;
 	c->has_error = false;
 	for (struct write *w = g->first_sent; w; w = w->next_sent)
-		STATEMENT_EACH(st, w)
-	if (!conn_prepare(c, st->sql, st->params, st->count))
-		return;
+		STATEMENT_EACH (st, w)
+			if (!conn_prepare(c, st->sql, st->params, st->count))
+				return;
 	c->feed = g->first_sent;
 	group_feed(c);
 	conn_watch(c);
@@ -503,7 +503,7 @@ static void conn_lost(struct conn *c, const char *why)
 	const char *use = c->is_writer ? "writing" : "reading";
 	if (!c->is_reported)
 		log_warn("store", NULL, "PostgreSQL is away for %s: %.*s: trying again", use,
-			 (int)strcspn(why, "\n"), why);
+		         (int)strcspn(why, "\n"), why);
 	c->is_reported = true;
 	conn_shut(c);
 	c->state = CONN_DOWN;
@@ -523,7 +523,7 @@ static void conn_start(struct conn *c)
 {
 	const char *words[CONNECT_WORDS], *values[CONNECT_WORDS];
 	pg_connect_words(c->store->db, c->is_writer ? "musterd writing" : "musterd reading", NULL, words,
-			 values);
+	                 values);
 	c->state = CONN_STARTING;
 	c->pg = PQconnectStartParams(words, values, 1);
 	ASSERT(c->pg);

@@ -29,7 +29,7 @@ void pg_log_refused(const struct sql *sql, const PGresult *result);
 /* Every connection is made with the same words: for PQconnectStartParams with expand_dbname. */
 #define CONNECT_WORDS 6
 void pg_connect_words(const struct database *db, const char *name, const char *timeout_s,
-		      const char *words[CONNECT_WORDS], const char *values[CONNECT_WORDS]);
+                      const char *words[CONNECT_WORDS], const char *values[CONNECT_WORDS]);
 void pg_on_notice(void *arg, const char *message);
 
 /* Of the engine's table. */
@@ -38,7 +38,7 @@ void pg_close(struct database *db);
 char *pg_durability(struct database *db);
 void *pg_session_open(struct database *db, char **error);
 bool pg_session_run(void *session, const struct sql *sql, const struct param *params, unsigned count,
-		    store_rows_fn *fn, void *arg, char **error);
+                    store_rows_fn *fn, void *arg, char **error);
 bool pg_session_script(void *session, const char *text, char **error);
 void pg_session_close(void *session);
 

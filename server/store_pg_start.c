@@ -109,13 +109,13 @@ void pg_log_refused(const struct sql *sql, const PGresult *result)
 	if (state && strcmp(state, "26000") == 0)
 		return; /* "prepared statement does not exist": why not was said when it was prepared */
 	log_error("store", NULL, "statement %s was refused: %s (%s)", sql->name, pg_error_text(result),
-		  sql->text);
+	          sql->text);
 }
 
 /* ---- making a connection */
 
 void pg_connect_words(const struct database *db, const char *name, const char *timeout_s,
-		      const char *words[CONNECT_WORDS], const char *values[CONNECT_WORDS])
+                      const char *words[CONNECT_WORDS], const char *values[CONNECT_WORDS])
 {
 	const struct pg_node *node = db->part;
 	unsigned n = 0;
@@ -147,8 +147,8 @@ void *pg_session_open(struct database *db, char **error)
 		return pg;
 	*error =
 	    mem_printf("cannot connect to PostgreSQL: %sCheck that it runs, that `conninfo` of the store "
-		       "names it, and that it lets this user in (pg_hba.conf)",
-		       PQerrorMessage(pg));
+	               "names it, and that it lets this user in (pg_hba.conf)",
+	               PQerrorMessage(pg));
 	PQfinish(pg);
 	return NULL;
 }
@@ -159,7 +159,7 @@ void pg_session_close(void *session)
 }
 
 bool pg_session_run(void *session, const struct sql *sql, const struct param *params, unsigned count,
-		    store_rows_fn *fn, void *arg, char **error)
+                    store_rows_fn *fn, void *arg, char **error)
 {
 	struct wire w;
 	Oid types[PARAMS_MAX];
@@ -230,8 +230,8 @@ static bool password_read(struct pg_node *node, const char *path, char **error)
 	else
 		*error =
 		    mem_printf("cannot read the password of the store in %s: %s: its first line must be "
-			       "the password, and musterd must be allowed to read it",
-			       path, f ? "it is empty" : strerror(errno));
+		               "the password, and musterd must be allowed to read it",
+		               path, f ? "it is empty" : strerror(errno));
 	if (f)
 		fclose(f);
 	explicit_bzero(line, sizeof line);
@@ -259,9 +259,9 @@ bool pg_open(struct database *db, char **error)
 	char *durability = pg_durability(db);
 	if (strncmp(durability, "synchronous_commit=off", 22) == 0)
 		log_warn("store", NULL,
-			 "PostgreSQL is set to %s: what Muster acknowledged may be lost when the "
-			 "machine fails; set synchronous_commit and fsync to on",
-			 durability);
+		         "PostgreSQL is set to %s: what Muster acknowledged may be lost when the "
+		         "machine fails; set synchronous_commit and fsync to on",
+		         durability);
 	mem_free(durability);
 	return true;
 }

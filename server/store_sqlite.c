@@ -64,8 +64,7 @@ static const struct sql sql_unit_undo = { .name = "unit_undo", .text = "rollback
 static int write_run(struct link *l, struct write *w, bool is_split)
 {
 	w->rows = (struct rows){ .status = STORE_OK };
-	STATEMENT_EACH(st, w)
-	{
+	STATEMENT_EACH (st, w) {
 		int rc = link_run(l, st->sql, st->params, st->count, &w->rows, &w->arena);
 		if (is_split && outcome_of(rc) == OUTCOME_REFUSED)
 			link_log_refused(l, st->sql);
@@ -280,8 +279,8 @@ static void on_timer(uv_timer_t *timer)
 		p->is_late = true;
 		if (p->pause_ms == 0)
 			log_warn("store", NULL,
-				 "SQLite does not commit in time: the disk is slow or another process "
-				 "holds the database");
+			         "SQLite does not commit in time: the disk is slow or another process "
+			         "holds the database");
 		store_late(s, true);
 	}
 	if (p->group || !list_is_empty(&p->flight))
@@ -407,14 +406,14 @@ static bool lock_take(struct sqlite_node *node, const char *path, char **error)
 	if (node->lock < 0) {
 		*error =
 		    mem_printf("cannot open %s: %s: the folder must exist and musterd must be allowed to "
-			       "write in it",
-			       lock, strerror(errno));
+		               "write in it",
+		               lock, strerror(errno));
 	} else if (flock(node->lock, LOCK_EX | LOCK_NB) != 0) {
 		ssize_t n = pread(node->lock, holder, sizeof holder - 1, 0);
 		*error =
 		    mem_printf("%s is in use by another musterd or musterctl (process %.*s): stop it, or "
-			       "let `path` of the store name another file",
-			       path, n > 0 ? (int)strcspn(holder, "\n") : 1, n > 0 ? holder : "?");
+		               "let `path` of the store name another file",
+		               path, n > 0 ? (int)strcspn(holder, "\n") : 1, n > 0 ? holder : "?");
 		close(node->lock);
 		node->lock = -1;
 	} else if (ftruncate(node->lock, 0) == 0) {
@@ -432,8 +431,8 @@ static bool file_make(const char *path, char **error)
 	if (fd < 0) {
 		*error =
 		    mem_printf("cannot open the SQLite database %s: %s: musterd must be allowed to read "
-			       "and write it",
-			       path, strerror(errno));
+		               "and write it",
+		               path, strerror(errno));
 		return false;
 	}
 	close(fd);

@@ -17,7 +17,7 @@ struct link {
 enum outcome {
 	OUTCOME_GOOD,
 	OUTCOME_REFUSED, /* the statement is at fault */
-	OUTCOME_AWAY	 /* the database is: busy, full, unreadable */
+	OUTCOME_AWAY     /* the database is: busy, full, unreadable */
 };
 
 #define PRAGMAS_WRITER "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on"
@@ -28,7 +28,7 @@ void link_close(struct link *l);
 enum outcome outcome_of(int rc);
 /* Runs one statement: SQLITE_OK or an error. Its rows go to `rows`, with memory from `a`. */
 int link_run(struct link *l, const struct sql *sql, const struct param *params, unsigned count,
-	     struct rows *rows, struct arena *a);
+             struct rows *rows, struct arena *a);
 int link_do(struct link *l, const struct sql *sql); /* without parameters and rows */
 void link_log_refused(struct link *l, const struct sql *sql);
 char *link_durability(struct link *l);
@@ -36,7 +36,7 @@ char *link_durability(struct link *l);
 /* Of the engine's table. */
 void *sqlite_session_open(struct database *db, char **error);
 bool sqlite_session_run(void *session, const struct sql *sql, const struct param *params, unsigned count,
-			store_rows_fn *fn, void *arg, char **error);
+                        store_rows_fn *fn, void *arg, char **error);
 bool sqlite_session_script(void *session, const char *text, char **error);
 void sqlite_session_close(void *session);
 

@@ -38,8 +38,8 @@ bool link_open(struct link *l, const struct database_options *o, const char *pra
 		return true;
 	*error =
 	    mem_printf("cannot open the SQLite database %s: %s: musterd needs to read and write it and "
-		       "its folder, and the file must be a SQLite database",
-		       o->path, l->db ? sqlite3_errmsg(l->db) : sqlite3_errstr(rc));
+	               "its folder, and the file must be a SQLite database",
+	               o->path, l->db ? sqlite3_errmsg(l->db) : sqlite3_errstr(rc));
 	link_close(l);
 	return false;
 }
@@ -77,7 +77,7 @@ static sqlite3_stmt *link_prepare(struct link *l, const struct sql *sql, int *rc
 	}
 	sqlite3_stmt *stmt;
 	*rc = sqlite3_prepare_v3(l->db, sql->sqlite ? sql->sqlite : sql->text, -1,
-				 SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
+	                         SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
 	if (*rc != SQLITE_OK)
 		return NULL;
 	struct prepared *p = mem_zalloc(sizeof *p);
@@ -125,7 +125,7 @@ static void rows_add(struct rows *rows, unsigned *cap, sqlite3_stmt *stmt, struc
 			c->number = sqlite3_column_int64(stmt, i);
 		} else if (type != SQLITE_NULL) {
 			const void *data = type == SQLITE_BLOB ? sqlite3_column_blob(stmt, i)
-							       : sqlite3_column_text(stmt, i);
+			                                       : sqlite3_column_text(stmt, i);
 			c->len = (size_t)sqlite3_column_bytes(stmt, i);
 			c->data = arena_strndup(a, data ? data : "", c->len);
 		}
@@ -133,7 +133,7 @@ static void rows_add(struct rows *rows, unsigned *cap, sqlite3_stmt *stmt, struc
 }
 
 int link_run(struct link *l, const struct sql *sql, const struct param *params, unsigned count,
-	     struct rows *rows, struct arena *a)
+             struct rows *rows, struct arena *a)
 {
 	int rc = SQLITE_OK;
 	unsigned cap = 0;
@@ -163,7 +163,7 @@ int link_do(struct link *l, const struct sql *sql)
 void link_log_refused(struct link *l, const struct sql *sql)
 {
 	log_error("store", NULL, "statement %s was refused: %s (%s)", sql->name, sqlite3_errmsg(l->db),
-		  sql->sqlite ? sql->sqlite : sql->text);
+	          sql->sqlite ? sql->sqlite : sql->text);
 }
 
 char *link_durability(struct link *l)
@@ -176,7 +176,7 @@ char *link_durability(struct link *l)
 	if (link_run(l, &sync, NO_PARAMS, &r1, &a) == SQLITE_OK &&
 	    link_run(l, &mode, NO_PARAMS, &r2, &a) == SQLITE_OK)
 		text = mem_printf("synchronous=%d journal_mode=%s", (int)rows_int(&r1, 0, 0),
-				  rows_text(&r2, 0, 0));
+		                  rows_text(&r2, 0, 0));
 	arena_free(&a);
 	return text ? text : mem_strdup("unknown");
 }
@@ -199,7 +199,7 @@ void sqlite_session_close(void *session)
 }
 
 bool sqlite_session_run(void *session, const struct sql *sql, const struct param *params, unsigned count,
-			store_rows_fn *fn, void *arg, char **error)
+                        store_rows_fn *fn, void *arg, char **error)
 {
 	struct link *l = session;
 	struct arena a = { 0 };

@@ -164,7 +164,7 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 	stream_detach(s);
 	if (condition != STREAM_FINE) {
 		log_debug(s->protocol->name, s->peer, "stream error %s: %s", condition_names[condition],
-			  text ? text : "");
+		          text ? text : "");
 		s->protocol->open(s);
 		write_error(&b, condition, text);
 	}
@@ -187,7 +187,7 @@ static void on_timer(struct timer *t)
 		stream_kill(s);
 	else
 		stream_close(s, s->is_logged_in ? STREAM_CONNECTION_TIMEOUT : STREAM_POLICY_VIOLATION,
-			     "You took too long to log in.");
+		             "You took too long to log in.");
 }
 
 void stream_set_timer(struct stream *s, uint64_t ms)
@@ -258,7 +258,7 @@ static struct stream *stream_new(struct reactor *r, const struct stream_protocol
 }
 
 struct stream *stream_accept(struct reactor *r, uv_stream_t *listener,
-			     const struct stream_protocol *protocol, bool direct)
+                             const struct stream_protocol *protocol, bool direct)
 {
 	struct stream *s = stream_new(r, protocol, direct);
 
@@ -282,7 +282,7 @@ void streams_shutdown(struct reactor *r)
 
 	while ((n = hash_walk(&r->streams, n)))
 		stream_close(CONTAINER_OF(n, struct stream, node), STREAM_SYSTEM_SHUTDOWN,
-			     "The server is going down.");
+		             "The server is going down.");
 }
 
 void streams_cut(struct reactor *r)

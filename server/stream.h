@@ -56,7 +56,7 @@ struct stream;
 /* What is said on a stream. Handlers may call stream_close and the other functions below. */
 struct stream_protocol {
 	const char *name; /* "c2s" */
-	size_t size;	  /* of the struct that begins with struct stream */
+	size_t size;      /* of the struct that begins with struct stream */
 	void (*header)(struct stream *s, const struct xml_header *h);
 	void (*stanza)(struct stream *s, struct stanza *st); /* takes the reference */
 	void (*take)(struct stream *s, struct envelope *e);  /* ENV_BOUND, ENV_CREDIT; reads only */
@@ -71,7 +71,7 @@ struct stream_protocol {
  * is closing it reads whatever the reasons, to see the peer's end. */
 enum stream_pause {
 	PAUSE_LOGIN = 1,  /* an account is being read, or a password hashed */
-	PAUSE_BIND = 2,	  /* the client did not wait for its session */
+	PAUSE_BIND = 2,   /* the client did not wait for its session */
 	PAUSE_CREDIT = 4, /* the home has not taken its last stanzas */
 	PAUSE_REACTOR = 8 /* another reactor does not keep up */
 };
@@ -83,8 +83,8 @@ struct out_queue {
 };
 
 struct stream {
-	struct hash_node node;	 /* reactor->streams, by id */
-	struct list dirty_node;	 /* in reactor->dirty or graveyard */
+	struct hash_node node;   /* reactor->streams, by id */
+	struct list dirty_node;  /* in reactor->dirty or graveyard */
 	struct list paused_node; /* in reactor->paused, while PAUSE_REACTOR */
 	struct reactor *reactor;
 	const struct stream_protocol *protocol;
@@ -94,15 +94,15 @@ struct stream {
 	SSL *ssl;
 	const char *domain; /* whose certificate STARTTLS shows when the hello names none; the protocol's */
 	struct xml *xml;    /* NULL while idle or before any byte */
-	struct out_queue queue;	  /* not encoded yet */
+	struct out_queue queue;   /* not encoded yet */
 	struct out_queue written; /* encoded, but not wholly in the socket yet */
-	struct buffer pending;	  /* bytes the socket did not take, while is_writing */
-	struct buffer late;	  /* what TLS had to say of its own accord meanwhile */
+	struct buffer pending;    /* bytes the socket did not take, while is_writing */
+	struct buffer late;       /* what TLS had to say of its own accord meanwhile */
 	uv_write_t write;
 	uv_shutdown_t shutdown;
 	size_t queued_bytes;  /* in both queues */
-	uint8_t pauses;	      /* of enum stream_pause */
-	bool is_direct;	      /* TLS from the first byte, XEP-0368 */
+	uint8_t pauses;       /* of enum stream_pause */
+	bool is_direct;       /* TLS from the first byte, XEP-0368 */
 	bool is_encrypted;    /* the handshake is done */
 	bool has_header;      /* the peer's header of the present stream has been read */
 	bool is_logged_in;    /* the larger limits apply */
@@ -117,14 +117,14 @@ struct stream {
 	bool is_shut;
 	bool is_eof; /* the peer's side is closed */
 	bool is_dead;
-	char peer[48];		   /* network address */
+	char peer[48];             /* network address */
 	unsigned char address[16]; /* the same for counting: IPv6 or mapped */
 };
 
 /* Takes an accepted connection over: initialises a stream on the reactor's loop and accepts from
  * `listener`. NULL when that failed. `direct`: TLS from the first byte. */
 struct stream *stream_accept(struct reactor *r, uv_stream_t *listener,
-			     const struct stream_protocol *protocol, bool direct);
+                             const struct stream_protocol *protocol, bool direct);
 
 /* Takes an envelope for a stream: ENV_WRITE, ENV_SETTLE, ENV_CLOSE, and what the protocol takes. What
  * cannot be written any more goes back. */
@@ -149,10 +149,10 @@ void stream_set_timer(struct stream *s, uint64_t ms); /* 0: none */
 
 /* ---- for the reactor */
 
-void streams_flush(struct reactor *r);	  /* writes what the turn has queued */
+void streams_flush(struct reactor *r);    /* writes what the turn has queued */
 void streams_unpause(struct reactor *r);  /* lifts PAUSE_REACTOR of all */
-void streams_bury(struct reactor *r);	  /* frees the dead */
+void streams_bury(struct reactor *r);     /* frees the dead */
 void streams_shutdown(struct reactor *r); /* tells all of them system-shutdown */
-void streams_cut(struct reactor *r);	  /* closes what is still there */
+void streams_cut(struct reactor *r);      /* closes what is still there */
 
 #endif

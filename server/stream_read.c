@@ -67,7 +67,7 @@ static struct xml *stream_parser(struct stream *s)
 	const struct xml_limits *limits = &r->xml_limits[s->is_logged_in];
 
 	return s->has_header ? xml_borrow(r->xml, limits, &handlers, s)
-			     : xml_new(r->xml, limits, &handlers, s);
+	                     : xml_new(r->xml, limits, &handlers, s);
 }
 
 static void stream_drop_parser(struct stream *s)
@@ -110,7 +110,7 @@ static void stream_feed(struct stream *s, const char *data, size_t n)
 		 * answer. */
 		if (s->is_starting_tls) {
 			log_info(s->protocol->name, s->peer,
-				 "dropped: something follows <starttls/> in the clear");
+			         "dropped: something follows <starttls/> in the clear");
 			stream_kill(s);
 			return;
 		}
@@ -151,7 +151,7 @@ void stream_begin_tls(struct stream *s)
 	if (s->ssl)
 		return;
 	log_info(s->protocol->name, s->peer,
-		 "no certificate to start TLS with: put one into the certificates directory");
+	         "no certificate to start TLS with: put one into the certificates directory");
 	stream_kill(s);
 }
 

@@ -78,7 +78,7 @@ static void stream_queue(struct stream *s, struct out *o)
 	if (s->queued_bytes <= (size_t)s->reactor->conf->limits.write_queue_bytes || s->is_closing)
 		return;
 	log_info(s->protocol->name, s->peer, "does not read: %zu bytes wait for it; closing",
-		 s->queued_bytes);
+	         s->queued_bytes);
 	stream_close(s, STREAM_RESOURCE_CONSTRAINT, "You do not read what is sent to you.");
 }
 
@@ -135,7 +135,7 @@ static void to_home(struct reactor *r, struct envelope *e)
 
 /* Takes the references over. */
 static void return_message(struct reactor *r, struct stanza *st, struct jid *from, struct jid *to,
-			   int64_t entry, unsigned copies)
+                           int64_t entry, unsigned copies)
 {
 	struct envelope *e = envelope_new(r, ENV_RETURNED);
 

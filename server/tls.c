@@ -42,7 +42,7 @@ struct tls_certs {
 
 struct connection {
 	struct tls_certs *certs; /* until the handshake is over */
-	char *server_name;	 /* the domain that the hello named, or NULL */
+	char *server_name;       /* the domain that the hello named, or NULL */
 	bool is_direct;
 };
 
@@ -57,7 +57,7 @@ struct load {
 
 static int choose_certificate(SSL *ssl, int *alert, void *arg);
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
-			   const unsigned char *in, unsigned in_len, void *arg);
+                           const unsigned char *in, unsigned in_len, void *arg);
 
 static SSL_CTX *context_new(void)
 {
@@ -66,9 +66,9 @@ static SSL_CTX *context_new(void)
 	ASSERT(context);
 	ASSERT(SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION));
 	SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET |
-					 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+	                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
 	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-				      SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	ASSERT(SSL_CTX_set_num_tickets(context, 0));
 	ASSERT(SSL_CTX_set1_groups_list(context, CURVES));
@@ -110,13 +110,13 @@ static bool is_readable(struct load *l, const char *path)
 		return true;
 	if (errno == ENOENT)
 		buffer_addf(l->problems,
-			    "%s: missing; put the private key of %s there (or both into one .pem), "
-			    "then reload.\n",
-			    path, l->chain);
+		            "%s: missing; put the private key of %s there (or both into one .pem), "
+		            "then reload.\n",
+		            path, l->chain);
 	else
 		buffer_addf(l->problems,
-			    "%s: cannot be read (%s); let the server's user read it, then reload.\n", path,
-			    strerror(errno));
+		            "%s: cannot be read (%s); let the server's user read it, then reload.\n", path,
+		            strerror(errno));
 	return false;
 }
 
@@ -145,18 +145,18 @@ static bool use_key(struct load *l)
 	unsigned long error = ERR_peek_last_error();
 	if (is_key || ERR_GET_LIB(error) == ERR_LIB_X509)
 		buffer_addf(l->problems,
-			    "%s: is not the key that the certificate in %s was made for; put the right one "
-			    "there, then reload.\n",
-			    l->key, l->chain);
+		            "%s: is not the key that the certificate in %s was made for; put the right one "
+		            "there, then reload.\n",
+		            l->key, l->chain);
 	else if (is_locked)
 		buffer_addf(l->problems,
-			    "%s: is locked by a passphrase, and nobody is there to type it; store it "
-			    "without (openssl pkey -in OLD -out NEW), then reload.\n",
-			    l->key);
+		            "%s: is locked by a passphrase, and nobody is there to type it; store it "
+		            "without (openssl pkey -in OLD -out NEW), then reload.\n",
+		            l->key);
 	else
 		buffer_addf(l->problems,
-			    "%s: holds no private key in PEM form (%s); put one there, then reload.\n",
-			    l->key, reason(error));
+		            "%s: holds no private key in PEM form (%s); put one there, then reload.\n",
+		            l->key, reason(error));
 	return false;
 }
 
@@ -172,9 +172,9 @@ static void load_context(struct load *l)
 			return;
 	} else {
 		buffer_addf(l->problems,
-			    "%s: holds no certificate that can be used (%s); put the chain there in PEM "
-			    "form, %s's own first, then reload.\n",
-			    l->chain, reason(ERR_peek_last_error()), l->domain);
+		            "%s: holds no certificate that can be used (%s); put the chain there in PEM "
+		            "form, %s's own first, then reload.\n",
+		            l->chain, reason(ERR_peek_last_error()), l->domain);
 	}
 	ERR_clear_error();
 	SSL_CTX_free(l->context);
@@ -201,20 +201,20 @@ static void warn(const struct load *l, X509 *certificate, int64_t expiry)
 	/* The name is in a SAN dNSName, or in the CN where there is none (RFC 6125 section 6.4.4). */
 	if (X509_check_host(certificate, l->ascii, 0, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) != 1)
 		buffer_addf(l->problems,
-			    "%s: does not name %s, so clients will refuse it; get one with that name as "
-			    "subjectAltName, then reload.\n",
-			    l->chain, l->ascii);
+		            "%s: does not name %s, so clients will refuse it; get one with that name as "
+		            "subjectAltName, then reload.\n",
+		            l->chain, l->ascii);
 	if (unix_time(X509_get0_notBefore(certificate)) > now)
 		buffer_addf(l->problems, "%s: is not valid yet; look at this machine's clock.\n", l->chain);
 	if (expiry <= now)
 		buffer_addf(l->problems, "%s: ended on %s, so clients refuse it; renew it, then reload.\n",
-			    l->chain, day);
+		            l->chain, day);
 	else if (expiry - now < WARN_DAYS * 86400)
 		buffer_addf(l->problems, "%s: ends on %s; renew it, then reload.\n", l->chain, day);
 }
 
 static void add_name(struct tls_certs *c, const char *name, const char *domain, SSL_CTX *context,
-		     int64_t expiry)
+                     int64_t expiry)
 {
 	ASSERT(SSL_CTX_up_ref(context));
 	c->names[c->count++] = (struct name){ arena_strdup(&c->arena, name), domain, context, expiry };
@@ -230,9 +230,9 @@ static void load_domain(struct tls_certs *c, const char *dir, const char *domain
 	}
 	if (!find_files(&l, dir, domain) && !find_files(&l, dir, l.ascii)) {
 		buffer_addf(problems,
-			    "%s/%s.crt: missing, so %s has no TLS; put its certificate chain there and the "
-			    "key into %s.key (or both into %s.pem), then reload.\n",
-			    dir, domain, domain, domain, domain);
+		            "%s/%s.crt: missing, so %s has no TLS; put its certificate chain there and the "
+		            "key into %s.key (or both into %s.pem), then reload.\n",
+		            dir, domain, domain, domain, domain);
 		return;
 	}
 	load_context(&l);
@@ -266,7 +266,7 @@ static const struct name *name_find(const struct tls_certs *c, const char *name)
 }
 
 struct tls_certs *tls_certs_load(const char *dir, const char *const *domains, unsigned count,
-				 char **problems)
+                                 char **problems)
 {
 	struct tls_certs *c = mem_zalloc(sizeof *c);
 	struct buffer lines = { 0 };
@@ -347,7 +347,7 @@ static int choose_certificate(SSL *ssl, int *alert, void *arg)
 /* XEP-0368: a client that sends ALPN must name xmpp-client, so that nobody can lead another protocol's
  * client here (ALPACA). A client without ALPN does not get here. */
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
-			   const unsigned char *in, unsigned in_len, void *arg)
+                           const unsigned char *in, unsigned in_len, void *arg)
 {
 	static const unsigned char wanted[] = "xmpp-client";
 	const struct connection *c = SSL_get_app_data(ssl);
@@ -519,7 +519,7 @@ void tls_shutdown(SSL *ssl)
 {
 	ERR_clear_error();
 	if (SSL_in_init(ssl))
-		return;	   /* no handshake, or broken: an alert has been sent already */
+		return;    /* no handshake, or broken: an alert has been sent already */
 	SSL_shutdown(ssl); /* 0: the peer's own is not there yet; nobody waits for it */
 	ERR_clear_error();
 }

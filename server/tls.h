@@ -18,7 +18,7 @@ struct tls_certs;
  * when there is none; the caller frees it). A domain without such a pair, or with a key that does not fit,
  * has no context then. A certificate that does not name it or has expired is used all the same. */
 struct tls_certs *tls_certs_load(const char *dir, const char *const *domains, unsigned count,
-				 char **problems);
+                                 char **problems);
 struct tls_certs *tls_certs_ref(struct tls_certs *c);
 void tls_certs_unref(struct tls_certs *c);
 /* The context for a domain (prepared, U-labels or A-labels), or NULL. */

@@ -32,9 +32,9 @@ void transit_insert(struct write *w, const struct envelope *e)
 	if (!e->record)
 		stanza_write(&text, e->stanza, NULL, NULL);
 	write_add_tagged(w, (uint64_t)e->transit, &sql_insert,
-			 PARAMS(P_INT(e->transit), P_TEXT(e->from->text), P_TEXT(e->to->text),
-				e->record ? P_INT(e->record) : P_NULL,
-				e->record ? P_NULL : P_TEXT(text.data)));
+	                 PARAMS(P_INT(e->transit), P_TEXT(e->from->text), P_TEXT(e->to->text),
+	                        e->record ? P_INT(e->record) : P_NULL,
+	                        e->record ? P_NULL : P_TEXT(text.data)));
 	buffer_free(&text);
 }
 
@@ -116,13 +116,13 @@ static bool replay_row(struct reactor *r, const struct rows *rows, unsigned i)
 	e->is_replayed = true;
 	if (!e->from || !e->to || !e->stanza) {
 		log_warn("transit", to, "row %lld of table transit cannot be read and stays there",
-			 (long long)e->transit);
+		         (long long)e->transit);
 		envelope_free(r, e);
 		return false;
 	}
 	if (!router_post(r, e)) {
 		log_warn("transit", to,
-			 "a stanza from %s was on its way to a domain that is not served any more", from);
+		         "a stanza from %s was on its way to a domain that is not served any more", from);
 		transit_end(r, e);
 		envelope_free(r, e);
 	}
@@ -133,7 +133,7 @@ static void replay_end(struct replay *replay, bool ok)
 {
 	if (replay->count)
 		log_info("transit", NULL, "%u stanzas that were on their way have been routed again",
-			 replay->count);
+		         replay->count);
 	replay->done(replay->reactor, ok);
 	mem_free(replay);
 }
@@ -147,8 +147,8 @@ static void on_left(void *arg, const struct rows *rows)
 	if (left <= 0 || replay->waited >= ARRIVE_MS || replay->reactor->is_stopping) {
 		if (left > 0)
 			log_warn("transit", NULL,
-				 "%lld stanzas have not arrived yet; not waiting for them any longer",
-				 (long long)left);
+			         "%lld stanzas have not arrived yet; not waiting for them any longer",
+			         (long long)left);
 		replay_end(replay, ok);
 		return;
 	}

@@ -12,7 +12,7 @@
 
 struct timer {
 	struct list node; /* in a slot; unlinked (empty) when not set */
-	uint64_t due;	  /* in ticks */
+	uint64_t due;     /* in ticks */
 	void (*fire)(struct timer *t);
 };
 

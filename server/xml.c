@@ -15,10 +15,10 @@
 #define USUAL_HEADER "<stream:stream xmlns='jabber:client' xmlns:stream='" STREAMS_NS "'>"
 
 enum {
-	SEPARATOR = '\n',	/* between namespace and name; neither can hold one */
+	SEPARATOR = '\n',       /* between namespace and name; neither can hold one */
 	SLICE_BYTES = 3 * 1024, /* given to Expat at once, since its buffer grows with it */
-	HEAP_MAX = 32 * 1024,	/* asked for by an Expat parser that is still worth keeping */
-	TEXT_KEPT = 4 * 1024	/* capacity of the text buffer that is worth keeping */
+	HEAP_MAX = 32 * 1024,   /* asked for by an Expat parser that is still worth keeping */
+	TEXT_KEPT = 4 * 1024    /* capacity of the text buffer that is worth keeping */
 };
 
 struct xml {
@@ -38,18 +38,18 @@ struct xml {
 
 	uint32_t depth; /* of open elements; the root is 1 */
 	enum xml_error error;
-	bool is_primed;	    /* the header's tag is our own: no handlers */
-	bool is_usual;	    /* the header is USUAL_HEADER, leaving attributes aside */
-	bool is_cut;	    /* Expat was stopped behind an element, by xml_stop or because it has grown */
+	bool is_primed;     /* the header's tag is our own: no handlers */
+	bool is_usual;      /* the header is USUAL_HEADER, leaving attributes aside */
+	bool is_cut;        /* Expat was stopped behind an element, by xml_stop or because it has grown */
 	bool is_stopped;    /* by xml_stop */
 	bool has_stream;    /* xmlns:stream is declared as it usually is */
 	bool has_other_ns;  /* another prefix than `stream` is declared */
 	bool is_unprefixed; /* the default namespace is that of the streams */
 
-	struct stanza *stanza;	 /* being built: depth is 2 or more */
+	struct stanza *stanza;   /* being built: depth is 2 or more */
 	struct element *element; /* the innermost open one in it */
-	struct buffer text;	 /* the run of character data so far */
-	uint32_t *children;	 /* how many each open element has, by depth */
+	struct buffer text;      /* the run of character data so far */
+	uint32_t *children;      /* how many each open element has, by depth */
 	uint32_t children_size;
 };
 
@@ -493,7 +493,7 @@ static struct xml *xml_make(const struct xml_limits *limits, const struct xml_ha
 }
 
 struct xml *xml_new(struct xml_pool *pool, const struct xml_limits *limits,
-		    const struct xml_handlers *handlers, void *arg)
+                    const struct xml_handlers *handlers, void *arg)
 {
 	(void)pool; /* which has only parsers behind a header */
 	struct xml *x = xml_make(limits, handlers, arg);
@@ -503,7 +503,7 @@ struct xml *xml_new(struct xml_pool *pool, const struct xml_limits *limits,
 
 /* One that stands behind the usual header. */
 static struct xml *xml_primed(const struct xml_limits *limits, const struct xml_handlers *handlers,
-			      void *arg)
+                              void *arg)
 {
 	struct xml *x = xml_make(limits, handlers, arg);
 	x->content = "jabber:client";
@@ -513,7 +513,7 @@ static struct xml *xml_primed(const struct xml_limits *limits, const struct xml_
 }
 
 struct xml *xml_borrow(struct xml_pool *pool, const struct xml_limits *limits,
-		       const struct xml_handlers *handlers, void *arg)
+                       const struct xml_handlers *handlers, void *arg)
 {
 	struct xml *x = pool->first;
 	if (!x)
@@ -695,7 +695,7 @@ static void on_parsed_close(void *arg)
 struct stanza *xml_parse_stanza(const char *data, size_t n)
 {
 	static const struct xml_limits limits = { UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX,
-						  UINT32_MAX };
+		                                  UINT32_MAX };
 	const struct xml_handlers handlers = { .stanza = on_parsed_stanza, .close = on_parsed_close };
 	struct parsed p = { 0 };
 
@@ -715,9 +715,9 @@ enum { ESCAPE_IN_TEXT = 1, ESCAPE_IN_ATTRIBUTE = 2, ESCAPE_ALWAYS = 3 };
 /* Line ends and tabs are normalised away in attributes, a carriage return also in text. The other
  * control characters cannot be written in XML at all. */
 static const uint8_t escape_class[256] = {
-	[0 ... 0x08] = ESCAPE_ALWAYS,	 ['\t'] = ESCAPE_IN_ATTRIBUTE, ['\n'] = ESCAPE_IN_ATTRIBUTE,
-	[0x0b ... 0x1f] = ESCAPE_ALWAYS, ['&'] = ESCAPE_ALWAYS,	       ['<'] = ESCAPE_ALWAYS,
-	['>'] = ESCAPE_ALWAYS,		 ['\''] = ESCAPE_IN_ATTRIBUTE,
+	[0 ... 0x08] = ESCAPE_ALWAYS,    ['\t'] = ESCAPE_IN_ATTRIBUTE, ['\n'] = ESCAPE_IN_ATTRIBUTE,
+	[0x0b ... 0x1f] = ESCAPE_ALWAYS, ['&'] = ESCAPE_ALWAYS,        ['<'] = ESCAPE_ALWAYS,
+	['>'] = ESCAPE_ALWAYS,           ['\''] = ESCAPE_IN_ATTRIBUTE,
 };
 
 static const char *escape_of(char c)

@@ -18,10 +18,10 @@ enum xml_error {
 	XML_NOT_WELL_FORMED, /* not-well-formed */
 	XML_RESTRICTED,      /* restricted-xml: comment, PI, DTD, entity */
 	XML_BAD_ENCODING,    /* unsupported-encoding */
-	XML_BAD_PREFIX,      /* bad-namespace-prefix: the stream prefix is not that of the streams namespace */
-	XML_BAD_NAMESPACE,   /* invalid-namespace: the root element's or the content namespace */
-	XML_BAD_FORMAT,      /* bad-format / invalid-xml: text between stanzas that is no white space */
-	XML_TOO_BIG          /* policy-violation: a stanza, token, depth, attribute or child limit */
+	XML_BAD_PREFIX, /* bad-namespace-prefix: the stream prefix is not that of the streams namespace */
+	XML_BAD_NAMESPACE, /* invalid-namespace: the root element's or the content namespace */
+	XML_BAD_FORMAT,    /* bad-format / invalid-xml: text between stanzas that is no white space */
+	XML_TOO_BIG        /* policy-violation: a stanza, token, depth, attribute or child limit */
 };
 
 struct xml_limits {
@@ -54,10 +54,10 @@ void xml_pool_free(struct xml_pool *pool);
 
 /* A fresh parser, before the header. `limits` and `handlers` must outlive it. */
 struct xml *xml_new(struct xml_pool *pool, const struct xml_limits *limits,
-		    const struct xml_handlers *handlers, void *arg);
+                    const struct xml_handlers *handlers, void *arg);
 /* A parser that stands behind the usual client header (for a stream that gave its own away). */
 struct xml *xml_borrow(struct xml_pool *pool, const struct xml_limits *limits,
-		       const struct xml_handlers *handlers, void *arg);
+                       const struct xml_handlers *handlers, void *arg);
 /* Whether the stream can do without it until more bytes arrive: depth 1, no unfinished token, and a
  * header with no declarations but the usual ones. */
 bool xml_is_idle(const struct xml *x);

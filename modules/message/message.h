@@ -8,11 +8,11 @@
 /* A user's incoming entries that no session has taken. Those above `taken` are not taken, but for
  * `skipped`; those up to it are, but for `returned`. */
 struct offline {
-	int64_t taken;	  /* the mark */
-	int64_t stored;	  /* the mark as it is in the database */
-	int64_t newest;	  /* incoming entry */
-	bool has_older;	  /* something above the mark waits */
-	bool is_timing;	  /* the timer is set */
+	int64_t taken;    /* the mark */
+	int64_t stored;   /* the mark as it is in the database */
+	int64_t newest;   /* incoming entry */
+	bool has_older;   /* something above the mark waits */
+	bool is_timing;   /* the timer is set */
 	bool is_settling; /* sessions have been asked whether they have written it all */
 	int64_t settling; /* ... up to this mark */
 	/* while replaying */
@@ -20,7 +20,7 @@ struct offline {
 	bool is_stalled;  /* the database did not answer, or the session went: the timer begins again */
 	bool must_repeat; /* something came back meanwhile */
 	int64_t replayed; /* the last one that has been read */
-	int64_t known;	  /* the newest when it was read */
+	int64_t known;    /* the newest when it was read */
 	uint64_t reader;  /* id of the session that is to write a page before the next one is read; or 0 */
 	unsigned waited;  /* for it: ticks */
 	struct ids {

@@ -312,7 +312,7 @@ static void replay_deliver(struct ctx *c, struct session *s, const struct rows *
 		st = strip_forged(c, st);
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
 		deliver(c, named ? named : s, sender, recipient, with_delay(c, st, rows_int(r, i, 1)),
-			rows_int(r, i, 0), 1);
+		        rows_int(r, i, 0), 1);
 	}
 	stanza_unref(st);
 	jid_unref(sender);
@@ -321,7 +321,7 @@ static void replay_deliver(struct ctx *c, struct session *s, const struct rows *
 
 /* How many bytes that were. */
 static size_t replay_row(struct ctx *c, struct offline *o, struct session *s, const struct rows *r,
-			 unsigned i)
+                         unsigned i)
 {
 	int64_t entry = rows_int(r, i, 0);
 

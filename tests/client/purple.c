@@ -76,8 +76,8 @@ static PurpleEventLoopUiOps loop_ops = {
 /* ---- the user: refuses every question; the only one that comes is whether to trust a certificate */
 
 static void *on_question(const char *title, const char *primary, const char *secondary, int default_action,
-			 PurpleAccount *account, const char *who, PurpleConversation *conv, void *data,
-			 size_t count, va_list actions)
+                         PurpleAccount *account, const char *who, PurpleConversation *conv, void *data,
+                         size_t count, va_list actions)
 {
 	(void)title, (void)secondary, (void)default_action, (void)account, (void)who, (void)conv;
 	say("question %s", primary);
@@ -114,7 +114,7 @@ static void on_error(PurpleConnection *gc, PurpleConnectionError reason, const c
 }
 
 static void on_message(PurpleAccount *account, char *sender, char *text, PurpleConversation *conv,
-		       int flags)
+                       int flags)
 {
 	char *plain = purple_markup_strip_html(text);
 

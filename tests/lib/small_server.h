@@ -28,10 +28,10 @@ static void small_write_conf(const struct small_server *s, const char *path, uns
 
 	ASSERT(f);
 	fprintf(f,
-		"node:\n  run_dir: %s\n  certificates: %s\n  schema_dir: %s\n  reactors: %u\n"
-		"store:\n  path: %s/muster.db\n"
-		"log:\n  level: error\n",
-		s->dir, s->dir, SCHEMA_DIR, reactors, s->dir);
+	        "node:\n  run_dir: %s\n  certificates: %s\n  schema_dir: %s\n  reactors: %u\n"
+	        "store:\n  path: %s/muster.db\n"
+	        "log:\n  level: error\n",
+	        s->dir, s->dir, SCHEMA_DIR, reactors, s->dir);
 	fclose(f);
 }
 
@@ -51,7 +51,7 @@ static void small_keep_hosts(void *arg, const struct rows *rows)
 }
 
 static void small_run(struct server *srv, const struct sql *sql, const struct param *params, unsigned count,
-		      store_rows_fn *fn)
+                      store_rows_fn *fn)
 {
 	char *error = NULL;
 
@@ -64,7 +64,7 @@ static void small_run(struct server *srv, const struct sql *sql, const struct pa
 static void small_fill(struct server *srv)
 {
 	static const struct sql host = { .name = "host",
-					 .text = "insert into host (name) values ('" SMALL_HOST "')" };
+		                         .text = "insert into host (name) values ('" SMALL_HOST "')" };
 	static const struct sql account = {
 		.name = "account",
 		.text = "insert into account (host, name, salt, iterations, stored_sha1, server_sha1, "
@@ -76,10 +76,10 @@ static void small_fill(struct server *srv)
 	ASSERT(sasl_keys_derive(&k, SMALL_PASSWORD));
 	small_run(srv, &host, NO_PARAMS, small_ignore);
 	small_run(srv, &account,
-		  PARAMS(P_BYTES((char *)k.salt, k.salt_len), P_INT(k.iterations),
-			 P_BYTES((char *)k.stored_sha1, 20), P_BYTES((char *)k.server_sha1, 20),
-			 P_BYTES((char *)k.stored_sha256, 32), P_BYTES((char *)k.server_sha256, 32)),
-		  small_ignore);
+	          PARAMS(P_BYTES((char *)k.salt, k.salt_len), P_INT(k.iterations),
+	                 P_BYTES((char *)k.stored_sha1, 20), P_BYTES((char *)k.server_sha1, 20),
+	                 P_BYTES((char *)k.stored_sha256, 32), P_BYTES((char *)k.server_sha256, 32)),
+	          small_ignore);
 	small_run(srv, &hosts_sql, NO_PARAMS, small_keep_hosts);
 	ASSERT(srv->hosts->count == 1);
 }
@@ -122,7 +122,7 @@ static void small_server_free(struct small_server *s)
 {
 	struct server *srv = &s->server;
 	static const char *const files[] = { "muster.conf", "muster.db", "muster.db-wal", "muster.db-shm",
-					     "muster.db.lock" };
+		                             "muster.db.lock" };
 
 	for (unsigned i = 0; i < srv->reactor_count; i++)
 		reactor_free(srv->reactors[i]);

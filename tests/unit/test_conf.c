@@ -93,29 +93,29 @@ static void test_values(void **state)
 {
 	(void)state;
 	struct conf *c = load("\xef\xbb\xbf---\n"
-			      "node:\n"
-			      "  reactors: \"4\"\n"
-			      "  user: muster\n"
-			      "  run_dir: somewhere/run\n"
-			      "  certificates: /a b/\xc3\xa9\n"
-			      "store:\n"
-			      "  engine: postgresql\n"
-			      "  conninfo: 'host=/tmp user=''x'''\n"
-			      "  share_transactions: false\n"
-			      "  test_commit_delay: 0\n"
-			      "  timeout: 1m\n"
-			      "limits:\n"
-			      "  stanza_bytes: 1M\n"
-			      "  idle_home: 1d\n"
-			      "  login_time: 1500ms\n"
-			      "listeners:\n"
-			      "  - {address: 127.0.0.1, port: 0, require_tls: false}\n"
-			      "  - {address: 127.0.0.1, port: 0}\n"
-			      "  - kind: c2s-tls\n"
-			      "    address: fe80::1%lo\n"
-			      "modules:\n"
-			      "  roster:\n"
-			      "  ping: {}\n");
+	                      "node:\n"
+	                      "  reactors: \"4\"\n"
+	                      "  user: muster\n"
+	                      "  run_dir: somewhere/run\n"
+	                      "  certificates: /a b/\xc3\xa9\n"
+	                      "store:\n"
+	                      "  engine: postgresql\n"
+	                      "  conninfo: 'host=/tmp user=''x'''\n"
+	                      "  share_transactions: false\n"
+	                      "  test_commit_delay: 0\n"
+	                      "  timeout: 1m\n"
+	                      "limits:\n"
+	                      "  stanza_bytes: 1M\n"
+	                      "  idle_home: 1d\n"
+	                      "  login_time: 1500ms\n"
+	                      "listeners:\n"
+	                      "  - {address: 127.0.0.1, port: 0, require_tls: false}\n"
+	                      "  - {address: 127.0.0.1, port: 0}\n"
+	                      "  - kind: c2s-tls\n"
+	                      "    address: fe80::1%lo\n"
+	                      "modules:\n"
+	                      "  roster:\n"
+	                      "  ping: {}\n");
 	assert_int_equal(c->node.reactors, 4);
 	assert_string_equal(c->node.user, "muster");
 	assert_string_equal(c->node.run_dir, "/somewhere/run");
@@ -157,23 +157,23 @@ static void test_all_in_one_run(void **state)
 {
 	(void)state;
 	refused("limits:\n"
-		"  dept: 20\n"
-		"  depth: abc\n"
-		"  depth: 9\n"
-		"loog:\n"
-		"  level: info\n"
-		"listeners:\n"
-		"  - port: abc\n"
-		"  - prot: 1\n"
-		"  - x\n",
-		"m:2:3: unknown key 'dept' in 'limits'; did you mean 'depth'?\n"
-		"m:3:10: 'depth' wants an integer, got 'abc'\n"
-		"m:4:3: 'depth' is given again, first at m:3:3\n"
-		"m:4:10: 'depth' wants 10 to 10000, got '9'\n"
-		"m:5:1: unknown key 'loog' at the top; did you mean 'log'?\n"
-		"m:8:11: 'port' wants an integer, got 'abc'\n"
-		"m:9:5: unknown key 'prot' of a listener; did you mean 'port'?\n"
-		"m:10:5: a listener wants a mapping of keys to values, got 'x'\n");
+	        "  dept: 20\n"
+	        "  depth: abc\n"
+	        "  depth: 9\n"
+	        "loog:\n"
+	        "  level: info\n"
+	        "listeners:\n"
+	        "  - port: abc\n"
+	        "  - prot: 1\n"
+	        "  - x\n",
+	        "m:2:3: unknown key 'dept' in 'limits'; did you mean 'depth'?\n"
+	        "m:3:10: 'depth' wants an integer, got 'abc'\n"
+	        "m:4:3: 'depth' is given again, first at m:3:3\n"
+	        "m:4:10: 'depth' wants 10 to 10000, got '9'\n"
+	        "m:5:1: unknown key 'loog' at the top; did you mean 'log'?\n"
+	        "m:8:11: 'port' wants an integer, got 'abc'\n"
+	        "m:9:5: unknown key 'prot' of a listener; did you mean 'port'?\n"
+	        "m:10:5: a listener wants a mapping of keys to values, got 'x'\n");
 }
 
 struct wrong {
@@ -204,7 +204,7 @@ static void test_wrong_values(void **state)
 		{ "limits: {login_time: 99999999999w}",
 		  "m:1:22: 'login_time' wants 100ms to 1h, got '99999999999w'\n" },
 		{ "limits: {stanza_bytes: -1k}", "m:1:24: 'stanza_bytes' wants a number of bytes, such as "
-						 "500, 64k, 4M or 1G, got '-1k'\n" },
+		                                 "500, 64k, 4M or 1G, got '-1k'\n" },
 		{ "limits: {stanza_bytes: 9k}", "m:1:24: 'stanza_bytes' wants 10000 to 64M, got '9k'\n" },
 		{ "store: {share_transactions: yes}",
 		  "m:1:29: 'share_transactions' wants true or false, got 'yes'\n" },
@@ -267,7 +267,7 @@ static void test_wrong_yaml(void **state)
 		{ "store: {timeout: *a}",
 		  "m:1:18: an alias (*a) is not allowed here: write the value out\n" },
 		{ "store: *a\nlog: 3", "m:1:8: an alias (*a) is not allowed here: write the value out\n"
-				       "m:2:6: 'log' wants a mapping of keys to values, got '3'\n" },
+		                       "m:2:6: 'log' wants a mapping of keys to values, got '3'\n" },
 		{ "node: {reactors: !!int 1}",
 		  "m:1:18: a tag ('tag:yaml.org,2002:int') is not allowed here: "
 		  "the key says what type it is\n" },
@@ -276,9 +276,9 @@ static void test_wrong_yaml(void **state)
 		  "m:2:1: a second document is not allowed: one file, one configuration\n" },
 		{ "? [a]\n: 1", "m:1:3: a key must be a word\n" },
 		{ "[[[[[[[[[1]]]]]]]]]", "m:1:9: nested too deep\n"
-					 "m:1:1: a configuration wants sections, got a list\n" },
+		                         "m:1:1: a configuration wants sections, got a list\n" },
 		{ "log:\n\tlevel: info\n", "m:2:1: found character that cannot start any token: indent "
-					   "with spaces, not with tabs\n" },
+		                           "with spaces, not with tabs\n" },
 		/* Mistakes before that of syntax are found in the same run; what it broke is not one. */
 		{ "log:\n  levle: info\n  level: [a\n",
 		  "m:4:1: did not find expected ',' or ']', while parsing a flow sequence that began at "
@@ -390,12 +390,12 @@ static void test_include_mistakes(void **state)
 	put("b", "node: {reactors: 3, x: 1}\ninclude: conf.d/1.conf\n");
 	put("conf.d/1.conf", "include: ../a\n");
 	refused_file("a",
-		     "b:1:8: 'reactors' is given again, first at a:1:8\n"
-		     "b:1:21: unknown key 'x' in 'node'\n"
-		     "conf.d/1.conf:1:10: cannot read 'conf.d/../a': it has been read already, and each "
-		     "file is read once\n"
-		     "a:4:5: cannot read 'missing': No such file or directory\n"
-		     "a:5:5: cannot read '/dev/zero': it is not a file\n");
+	             "b:1:8: 'reactors' is given again, first at a:1:8\n"
+	             "b:1:21: unknown key 'x' in 'node'\n"
+	             "conf.d/1.conf:1:10: cannot read 'conf.d/../a': it has been read already, and each "
+	             "file is read once\n"
+	             "a:4:5: cannot read 'missing': No such file or directory\n"
+	             "a:5:5: cannot read '/dev/zero': it is not a file\n");
 }
 
 static void test_include_depth(void **state)
@@ -479,19 +479,19 @@ static void test_module_mistakes(void **state)
 	(void)state;
 	char *errors;
 	struct conf *c = load("modules:\n"
-			      "  ping: {interval: 5s}\n"
-			      "  mam:\n"
-			      "    expires: 1d\n"
-			      "    page: 0\n"
-			      "    expire: 99999999999999999999w\n"
-			      "    page: 1\n"
-			      "  unloaded: {x: 1}\n");
+	                      "  ping: {interval: 5s}\n"
+	                      "  mam:\n"
+	                      "    expires: 1d\n"
+	                      "    page: 0\n"
+	                      "    expire: 99999999999999999999w\n"
+	                      "    page: 1\n"
+	                      "  unloaded: {x: 1}\n");
 	assert_false(conf_read_modules(c, both, 2, &errors));
 	assert_string_equal(errors, "m:2:10: unknown key 'interval' of module 'ping'\n"
-				    "m:4:5: unknown key 'expires' of module 'mam'; did you mean 'expire'?\n"
-				    "m:5:11: 'page' wants 1 to 100, got '0'\n"
-				    "m:6:13: 'expire' wants a smaller number, got '99999999999999999999w'\n"
-				    "m:7:5: 'page' is given again, first at m:5:5\n");
+	                            "m:4:5: unknown key 'expires' of module 'mam'; did you mean 'expire'?\n"
+	                            "m:5:11: 'page' wants 1 to 100, got '0'\n"
+	                            "m:6:13: 'expire' wants a smaller number, got '99999999999999999999w'\n"
+	                            "m:7:5: 'page' is given again, first at m:5:5\n");
 	mem_free(errors);
 	conf_unref(c);
 }
@@ -523,19 +523,19 @@ static void test_round_trip(void **state)
 	round_trip("");
 	round_trip("listeners: []\nmodules: {}\n");
 	round_trip("node:\n"
-		   "  user: 'null'\n"
-		   "  run_dir: \"/it's #1: \\\"\xe2\x82\xac\\\" \"\n"
-		   "store: {conninfo: '  host=a', password_file: x, timeout: 90s}\n"
-		   "limits: {stanza_bytes: 10001, stanza_bytes_before: 5k, idle_home: 18h}\n"
-		   "log: {file: -, level: debug, format: json}\n"
-		   "listeners:\n"
-		   "  - {port: 0, address: 127.0.0.1}\n"
-		   "  - {port: 0, address: 127.0.0.1, require_tls: false}\n"
-		   "  - {kind: c2s-tls}\n"
-		   "modules:\n"
-		   "  mam: {page: 7, expire: 0, record: false, path: '- a'}\n"
-		   "  later: {a: \"it's\", b: , c: '', d: x y}\n"
-		   "  ping:\n");
+	           "  user: 'null'\n"
+	           "  run_dir: \"/it's #1: \\\"\xe2\x82\xac\\\" \"\n"
+	           "store: {conninfo: '  host=a', password_file: x, timeout: 90s}\n"
+	           "limits: {stanza_bytes: 10001, stanza_bytes_before: 5k, idle_home: 18h}\n"
+	           "log: {file: -, level: debug, format: json}\n"
+	           "listeners:\n"
+	           "  - {port: 0, address: 127.0.0.1}\n"
+	           "  - {port: 0, address: 127.0.0.1, require_tls: false}\n"
+	           "  - {kind: c2s-tls}\n"
+	           "modules:\n"
+	           "  mam: {page: 7, expire: 0, record: false, path: '- a'}\n"
+	           "  later: {a: \"it's\", b: , c: '', d: x y}\n"
+	           "  ping:\n");
 }
 
 /* A whole file of the source tree. */
@@ -612,7 +612,7 @@ static void man_has(const char *man, const struct option *table, const char *sho
 			assert_non_null(at);
 			at += strlen(line);
 			entry = mem_printf("\n.It Ic %s Pq default %.*s\n", o->name, (int)strcspn(at, "\n"),
-					   at);
+			                   at);
 			mem_free(line);
 		} else {
 			value_describe(&b, o);

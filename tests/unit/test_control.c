@@ -37,7 +37,7 @@ static void run_echo(struct request *r)
 	assert_non_null(b->control);
 	const char *text = request_arg(r, "text");
 	request_done(r, json_pack("{s:s, s:b}", "text", text ? text : "(none)", "loud",
-				  request_bool(r, "loud", true)));
+	                          request_bool(r, "loud", true)));
 }
 
 static void run_wait(struct request *r)
@@ -50,7 +50,7 @@ static void run_wait(struct request *r)
 static void run_fail(struct request *r)
 {
 	request_failf(r, CONTROL_REFUSED, "Try \"b\".", "There is no \"%s\xff\".",
-		      request_arg(r, "secret"));
+	              request_arg(r, "secret"));
 }
 
 static void list_go_on(void *arg)

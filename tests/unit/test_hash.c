@@ -129,8 +129,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_known_values), /* first: before any hash_seed */
-		cmocka_unit_test(test_key_matters),	    cmocka_unit_test(test_empty),
-		cmocka_unit_test(test_add_find_remove),	    cmocka_unit_test(test_same_hash),
+		cmocka_unit_test(test_key_matters),         cmocka_unit_test(test_empty),
+		cmocka_unit_test(test_add_find_remove),     cmocka_unit_test(test_same_hash),
 		cmocka_unit_test(test_walk_sees_each_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

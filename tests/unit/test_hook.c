@@ -75,7 +75,7 @@ static void test_order(void **state)
 			const struct hook_entry *a = &l->entries[at - 1], *b = &l->entries[at];
 
 			assert_true(a->hook->stage < b->hook->stage ||
-				    (a->hook->stage == b->hook->stage && a->module <= b->module));
+			            (a->hook->stage == b->hook->stage && a->module <= b->module));
 		}
 		found += l->count;
 	}
@@ -87,8 +87,8 @@ static void test_order(void **state)
 static void test_missing(void **state)
 {
 	static const struct module_conf some[] = { { .name = "nonsense", .place = "muster.conf:3:5" },
-						   { .name = "ping", .place = "muster.conf:4:5" },
-						   { .name = "carbons", .place = "more.conf:1:1" } };
+		                                   { .name = "ping", .place = "muster.conf:4:5" },
+		                                   { .name = "carbons", .place = "more.conf:1:1" } };
 	char *errors = NULL;
 
 	(void)state;
@@ -103,14 +103,14 @@ static void test_missing(void **state)
 static void test_conflict(void **state)
 {
 	static const struct module_conf twice[] = { { .name = "ping", .place = "muster.conf:3:5" },
-						    { .name = "ping", .place = "muster.conf:4:5" } };
+		                                    { .name = "ping", .place = "muster.conf:4:5" } };
 	char *errors = NULL;
 
 	(void)state;
 	assert_null(load(twice, COUNT_OF(twice), &errors));
 	assert_non_null(
 	    strstr(errors, "muster.conf:4:5: module 'ping' answers {urn:xmpp:ping}ping, as module 'ping' "
-			   "does: load one of them\n"));
+	                   "does: load one of them\n"));
 	mem_free(errors);
 }
 
@@ -155,8 +155,8 @@ static void test_none(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all),	   cmocka_unit_test(test_order),
-		cmocka_unit_test(test_missing),	   cmocka_unit_test(test_conflict),
+		cmocka_unit_test(test_all),        cmocka_unit_test(test_order),
+		cmocka_unit_test(test_missing),    cmocka_unit_test(test_conflict),
 		cmocka_unit_test(test_wrong_name), cmocka_unit_test(test_none),
 	};
 

@@ -72,22 +72,22 @@ static const struct example localparts[] = {
 	{ "\u00c9cole", "\u00e9cole" },
 	{ "e\u0301cole", "\u00e9cole" },
 	{ "\uff2a\uff35", "ju" },     /* fullwidth */
-	{ "\uff20", NULL },	      /* fullwidth @ */
-	{ "a\uff1cb", NULL },	      /* fullwidth < */
-	{ "a\u3000b", NULL },	      /* ideographic space */
+	{ "\uff20", NULL },           /* fullwidth @ */
+	{ "a\uff1cb", NULL },         /* fullwidth < */
+	{ "a\u3000b", NULL },         /* ideographic space */
 	{ "\uff76\uff9e", "\u30ac" }, /* halfwidth katakana ka and voiced mark */
 	{ "\u0130", "i\u0307" },      /* capital i with dot */
 	{ "\u039f\u0394\u039f\u03a3", "\u03bf\u03b4\u03bf\u03c2" }, /* final sigma */
-	{ "\ufb01", NULL },					    /* ligature fi */
-	{ "\u212a", NULL },					    /* Kelvin sign */
-	{ "\U0001f600", NULL },					    /* emoji */
-	{ "a\u00adb", NULL },					    /* soft hyphen */
-	{ "a\u200bb", NULL },					    /* zero width space */
-	{ "a\u202eb", NULL },					    /* right-to-left override */
-	{ "\u0378", NULL },					    /* unassigned */
-	{ "\ue000", NULL },					    /* private use */
-	{ "\ufdd0", NULL },					    /* noncharacter */
-	{ "\u1100\u1161", NULL },				    /* conjoining jamo */
+	{ "\ufb01", NULL },                                         /* ligature fi */
+	{ "\u212a", NULL },                                         /* Kelvin sign */
+	{ "\U0001f600", NULL },                                     /* emoji */
+	{ "a\u00adb", NULL },                                       /* soft hyphen */
+	{ "a\u200bb", NULL },                                       /* zero width space */
+	{ "a\u202eb", NULL },                                       /* right-to-left override */
+	{ "\u0378", NULL },                                         /* unassigned */
+	{ "\ue000", NULL },                                         /* private use */
+	{ "\ufdd0", NULL },                                         /* noncharacter */
+	{ "\u1100\u1161", NULL },                                   /* conjoining jamo */
 	{ "\uac00", "\uac00" },
 	/* contextual rules, RFC 5892 appendix A */
 	{ "a\u200cb", NULL },

@@ -37,8 +37,8 @@ static const char *after_time(const char *line)
 {
 	int year, month, day, hour, minute, second, ms;
 	assert_int_equal(sscanf(line, "%4d-%2d-%2dT%2d:%2d:%2d.%3dZ ", &year, &month, &day, &hour, &minute,
-				&second, &ms),
-			 7);
+	                        &second, &ms),
+	                 7);
 	return line + TIME_LEN + 1;
 }
 
@@ -48,7 +48,7 @@ static void test_text(void **state)
 	assert_true(log_open(path, LOG_INFO, false));
 	log_info("c2s", "romeo@example.org", "logged in from %s", "127.0.0.1");
 	assert_string_equal(after_time(written()),
-			    "info c2s romeo@example.org: logged in from 127.0.0.1\n");
+	                    "info c2s romeo@example.org: logged in from 127.0.0.1\n");
 	log_error("store", NULL, "away");
 	assert_string_equal(after_time(written()), "error store: away\n");
 	log_line(LOG_WARN, "router", NULL, 0xabc, "late");
@@ -71,8 +71,8 @@ static void test_nobody_forges_a_line(void **state)
 	assert_true(log_open(path, LOG_INFO, false));
 	log_info("c2s", "a\nb", "x\r\ny\x1b[31m \x7f \xc2\x85 \xe2\x80\xae \xff \xc3\xa9");
 	assert_string_equal(after_time(written()),
-			    "info c2s a\\u000ab: x\\u000d\\u000ay\\u001b[31m \\u007f \\u0085 \\u202e "
-			    "\xef\xbf\xbd \xc3\xa9\n");
+	                    "info c2s a\\u000ab: x\\u000d\\u000ay\\u001b[31m \\u007f \\u0085 \\u202e "
+	                    "\xef\xbf\xbd \xc3\xa9\n");
 }
 
 static json_t *written_json(void)

@@ -96,8 +96,8 @@ static void test_groups(void **state)
 static void test_bad_groups(void **state)
 {
 	(void)state;
-	static const char *const bad[] = { "",	"[]",	 "{}",		 "[1]",		  "[\"a\", null]",
-					   "[", "\"a\"", "[\"a\"] tail", "[\"\\u0000\"]", "[[\"a\"]]" };
+	static const char *const bad[] = { "",  "[]",    "{}",           "[1]",           "[\"a\", null]",
+		                           "[", "\"a\"", "[\"a\"] tail", "[\"\\u0000\"]", "[[\"a\"]]" };
 	assert_null(roster_groups_parse(NULL));
 	for (size_t i = 0; i < COUNT_OF(bad); i++)
 		assert_null(roster_groups_parse(bad[i]));
@@ -106,7 +106,7 @@ static void test_bad_groups(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_items),	     cmocka_unit_test(test_walk_and_free),
+		cmocka_unit_test(test_items),        cmocka_unit_test(test_walk_and_free),
 		cmocka_unit_test(test_subscription), cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_bad_groups),
 	};

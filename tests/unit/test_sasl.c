@@ -72,7 +72,7 @@ static struct sasl_keys keys_of(const char *password, unsigned iterations)
 
 /* A client's last message, computed here by hand; the caller frees it. `binding` is gs2 plus data. */
 static char *client_final(const EVP_MD *hash, const char *password, const char *first_bare,
-			  const char *server_first, const void *binding, size_t binding_len)
+                          const char *server_first, const void *binding, size_t binding_len)
 {
 	struct arena a = { 0 };
 	unsigned char salt[64], salted[32], client[32], stored[32], signature[32];
@@ -83,11 +83,11 @@ static char *client_final(const EVP_MD *hash, const char *password, const char *
 	assert_true(base64_decode(at, strcspn(at, ","), salt, sizeof salt, &salt_len));
 	unsigned iterations = (unsigned)strtoul(strstr(at, ",i=") + 3, NULL, 10);
 	PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, (int)salt_len, (int)iterations, hash, size,
-			  salted);
+	                  salted);
 	HMAC(hash, salted, size, (const unsigned char *)"Client Key", 10, client, NULL);
 	EVP_Digest(client, (size_t)size, stored, NULL, hash, NULL);
 	char *without = arena_printf(&a, "c=%s,r=%.*s", base64_encode(&a, binding, binding_len),
-				     (int)nonce_len, server_first + 2);
+	                             (int)nonce_len, server_first + 2);
 	char *auth = arena_printf(&a, "%s,%s,%s", first_bare, server_first, without);
 	HMAC(hash, stored, size, (const unsigned char *)auth, strlen(auth), signature, NULL);
 	for (int i = 0; i < size; i++)
@@ -102,8 +102,8 @@ static char *client_final(const EVP_MD *hash, const char *password, const char *
 static void test_base64_is_strict(void **state)
 {
 	static const char *const bad[] = {
-		"A",	 "AA",	 "AAA",	   "A===", "====", "AA=A", "AAAA=", "AA==AAAA", "AB==",	   "AAB=",
-		"AAA\n", " AAA", "AAAA\n", "AA-A", "AA_A", "=AAA", "A=AA",  "AAA\xc3",	"AAAAA==="
+		"A",     "AA",   "AAA",    "A===", "====", "AA=A", "AAAA=", "AA==AAAA", "AB==",    "AAB=",
+		"AAA\n", " AAA", "AAAA\n", "AA-A", "AA_A", "=AAA", "A=AA",  "AAA\xc3",  "AAAAA==="
 	};
 	char out[16];
 	size_t n;
@@ -261,7 +261,7 @@ static void test_first_messages(void **state)
 		{ "p=tls-exporter,,n=user,r=abc", "malformed-request" }, /* there is no TLS */
 	};
 	static const struct refusal downgrade[] = { { "y,,n=user,r=abc", "not-authorized" },
-						    { "n,,n=user,r=abc", NULL } };
+		                                    { "n,,n=user,r=abc", NULL } };
 
 	(void)state;
 	for (size_t i = 0; i < COUNT_OF(messages); i++)
@@ -348,7 +348,7 @@ static struct sasl *until_final(const char *mechanism, const struct sasl_keys *k
 }
 
 static void expect_final(const char *mechanism, const EVP_MD *hash, const struct sasl_keys *keys,
-			 const char *password, const char *condition)
+                         const char *password, const char *condition)
 {
 	char *server_first;
 	struct sasl *s = until_final(mechanism, keys, &server_first);
@@ -546,8 +546,8 @@ static size_t client_binding(const struct pair *p, const char *type, unsigned ch
 
 	if (strcmp(type, "tls-exporter") == 0) {
 		assert_int_equal(SSL_export_keying_material(p->client, out, 32, "EXPORTER-Channel-Binding",
-							    24, NULL, 0, 0),
-				 1);
+		                                            24, NULL, 0, 0),
+		                 1);
 		return 32;
 	}
 	X509 *peer = SSL_get1_peer_certificate(p->client);
@@ -561,7 +561,7 @@ static size_t client_binding(const struct pair *p, const char *type, unsigned ch
 /* A whole SCRAM-SHA-256-PLUS login; `type` is what the client binds with. `relayed`: the data of another
  * connection. */
 static void login_plus(const struct pair *p, const struct pair *bound_to, const char *type,
-		       const char *condition)
+                       const char *condition)
 {
 	struct sasl_keys keys = keys_of("pencil", 100);
 	unsigned char binding[128];
@@ -569,7 +569,7 @@ static void login_plus(const struct pair *p, const struct pair *bound_to, const 
 	size_t gs2_len = strlen(gs2);
 	const char *reply;
 	struct sasl *s = sasl_begin("SCRAM-SHA-256-PLUS", sasl_offer(p->server, false), p->server,
-				    "example.org", secret);
+	                            "example.org", secret);
 
 	assert_non_null(s);
 	memcpy(binding, gs2, gs2_len);

@@ -186,8 +186,8 @@ static void test_client_namespace_below_foreign(void **state)
 	assert_true(element_is(copy, "message", "jabber:client"));
 	assert_non_null(element_child(copy, "body", "jabber:client"));
 	assert_bytes(stanza_seal(st),
-		     "><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' type='chat'"
-		     " to='juliet@capulet'><body>hi</body></message></forwarded></message>");
+	             "><forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' type='chat'"
+	             " to='juliet@capulet'><body>hi</body></message></forwarded></message>");
 	stanza_unref(inner);
 	stanza_unref(st);
 }
@@ -213,9 +213,9 @@ static void test_derive(void **state)
 	assert_int_equal(atomic_load(&base->refs), 2);
 	stanza_unref(base); /* it is held */
 	assert_bytes(one, " type='chat' id='m2'><delay xmlns='urn:xmpp:delay'/>-<body>hi</body>"
-			  "<active xmlns='http://jabber.org/protocol/chatstates'/></message>");
+	                  "<active xmlns='http://jabber.org/protocol/chatstates'/></message>");
 	assert_bytes(base, " type='chat' id='m1'><body>hi</body>"
-			   "<active xmlns='http://jabber.org/protocol/chatstates'/></message>");
+	                   "<active xmlns='http://jabber.org/protocol/chatstates'/></message>");
 	assert_ptr_equal(delay->next->next, first);
 	assert_ptr_equal(base->root->children, first);
 	assert_ptr_equal(element_child(one->root, "body", NULL), first);
@@ -228,13 +228,13 @@ static void test_derive(void **state)
 	stanza_seal(two);
 	stanza_unref(one);
 	assert_inner(two,
-		     "<stanza-id xmlns='urn:xmpp:sid:0'/><delay xmlns='urn:xmpp:delay'/>-<body>hi</body>");
+	             "<stanza-id xmlns='urn:xmpp:sid:0'/><delay xmlns='urn:xmpp:delay'/>-<body>hi</body>");
 	struct stanza *copy = stanza_new(STANZA_MESSAGE, MESSAGE_NORMAL, NULL);
 	element_copy(copy, copy->root, two->root);
 	assert_bytes(stanza_seal(copy),
-		     "><message type='chat' id='m2'><stanza-id xmlns='urn:xmpp:sid:0'/>"
-		     "<delay xmlns='urn:xmpp:delay'/>-<body>hi</body>"
-		     "<active xmlns='http://jabber.org/protocol/chatstates'/></message></message>");
+	             "><message type='chat' id='m2'><stanza-id xmlns='urn:xmpp:sid:0'/>"
+	             "<delay xmlns='urn:xmpp:delay'/>-<body>hi</body>"
+	             "<active xmlns='http://jabber.org/protocol/chatstates'/></message></message>");
 	stanza_unref(two);
 	stanza_unref(copy);
 }
@@ -279,7 +279,7 @@ static void test_error(void **state)
 	struct stanza *st = stanza_error(iq, SERVICE_UNAVAILABLE, NULL);
 	assert_true(st->sealed && stanza_is_error(st));
 	assert_bytes(st, " type='error' id='q1'><error type='cancel'><service-unavailable"
-			 " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>");
+	                 " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>");
 	stanza_unref(st);
 	stanza_unref(iq);
 
@@ -287,9 +287,9 @@ static void test_error(void **state)
 	st = stanza_error(presence, FEATURE_NOT_IMPLEMENTED, "no <that>");
 	assert_int_equal(st->type, PRESENCE_ERROR);
 	assert_bytes(st, " type='error'><error type='cancel'><feature-not-implemented"
-			 " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><text"
-			 " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>no &lt;that&gt;</text>"
-			 "</error></presence>");
+	                 " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><text"
+	                 " xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>no &lt;that&gt;</text>"
+	                 "</error></presence>");
 	stanza_unref(st);
 	stanza_unref(presence);
 }

@@ -54,7 +54,7 @@ static const struct sql sql_slow = {
 
 struct world {
 	bool is_postgresql;
-	char dir[64];	/* temporary */
+	char dir[64];   /* temporary */
 	char *conninfo; /* of the server in it */
 	struct database_options options;
 	struct database *db;
@@ -181,7 +181,7 @@ static void database_empty(struct world *w)
 	options_set(w);
 	if (w->is_postgresql)
 		query(w->conninfo, "set client_min_messages = error; drop schema if exists public cascade; "
-				   "create schema public");
+		                   "create schema public");
 	else
 		run_shell("rm -f %s/muster.db*", w->dir);
 }
@@ -350,13 +350,13 @@ static void test_values(void **state)
 		struct write *write = write_new(w->store, 0);
 		if (i == 1)
 			write_add(write, &sql_add,
-				  PARAMS(P_INT(i), P_INT(n), P_TEXT("Nur \xc3\xa4 & '\"$1"),
-					 P_BYTES(bytes, sizeof bytes)));
+			          PARAMS(P_INT(i), P_INT(n), P_TEXT("Nur \xc3\xa4 & '\"$1"),
+			                 P_BYTES(bytes, sizeof bytes)));
 		else if (i == 2)
 			write_add(write, &sql_add, PARAMS(P_INT(i), P_INT(n), P_TEXT(NULL), P_NULL));
 		else
 			write_add(write, &sql_add,
-				  PARAMS(P_INT(i), P_INT(n), P_TEXTN("abc", 0), P_BYTES("", 0)));
+			          PARAMS(P_INT(i), P_INT(n), P_TEXTN("abc", 0), P_BYTES("", 0)));
 		ticket = write_commit(write, on_returning, &last);
 	}
 	for (int i = 1; i <= 3; i++)
@@ -370,7 +370,7 @@ static void test_values(void **state)
 	write = write_new(w->store, 0);
 	write_add(write, &sql_put_text, PARAMS(P_INT(9), P_INT(n), P_TEXT("")));
 	store_read(w->store, write_commit(write, NULL, NULL), &sql_get, PARAMS(P_INT(8)), on_values,
-		   (calls = 1, &calls));
+	           (calls = 1, &calls));
 	run_until(w, &calls, 2);
 	world_close(w);
 }
@@ -549,7 +549,7 @@ static void test_commit_refused(void **state)
 			  "item integer references item deferrable initially deferred) strict",
 	};
 	static const struct sql add = { .name = "child_add",
-					.text = "insert into child (id, item) values ($1, $2)" };
+		                        .text = "insert into child (id, item) values ($1, $2)" };
 	struct world *w = world_open(state, NULL);
 	struct seen good = { 0 }, bad = { 0 };
 	must_run(w, &create, NULL, NULL);
@@ -711,7 +711,7 @@ static void test_durability(void **state)
 	struct world *w = world_open(state, NULL);
 	char *text = database_durability(w->db);
 	assert_string_equal(text,
-			    w->is_postgresql ? "synchronous_commit=on" : "synchronous=2 journal_mode=wal");
+	                    w->is_postgresql ? "synchronous_commit=on" : "synchronous=2 journal_mode=wal");
 	mem_free(text);
 	assert_int_equal(database_is_postgresql(w->db), w->is_postgresql);
 	world_close(w);
@@ -884,7 +884,7 @@ static void test_server_killed(void **state)
 			for (int i = 0; i < 20 && l.next < goal + 1000; i++) {
 				struct write *write = write_new(w->store, 0);
 				write_add(write, &sql_add,
-					  PARAMS(P_INT(l.next), P_INT(l.next), P_NULL, P_NULL));
+				          PARAMS(P_INT(l.next), P_INT(l.next), P_NULL, P_NULL));
 				write_commit(write, on_loaded, &l);
 				l.next++;
 			}
@@ -927,7 +927,7 @@ static void test_connections_ended(void **state)
 		store_read(w->store, 0, &sql_count, NO_PARAMS, on_rows, &reads);
 		uv_run(&w->loop, UV_RUN_NOWAIT);
 		query(w->conninfo, "select pg_terminate_backend(pid) from pg_stat_activity "
-				   "where application_name like 'musterd%'");
+		                   "where application_name like 'musterd%'");
 		run_until(w, &seen.calls, before + 100);
 		run_until(w, &reads.calls, 1);
 		while (store_is_away(w->store))
@@ -943,8 +943,8 @@ static pid_t writer_pid(struct world *w)
 {
 	char *command =
 	    mem_printf("psql -X -A -t -c \"select pid from pg_stat_activity where application_name "
-		       "= 'musterd writing' order by backend_start desc limit 1\" '%s'",
-		       w->conninfo);
+	               "= 'musterd writing' order by backend_start desc limit 1\" '%s'",
+	               w->conninfo);
 	char *line = shell(command);
 	long pid = atol(line);
 	assert_true(pid > 1);

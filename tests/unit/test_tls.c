@@ -56,7 +56,7 @@ static int drop_fixture(void **state)
 
 /* Connects with that SNI; the client must see a certificate for `shown`. */
 static void expect_certificate(struct fixture *f, const char *fallback, const char *sni, const char *shown,
-			       const char *server_name)
+                               const char *server_name)
 {
 	struct pair p;
 	const char *why = NULL;
@@ -99,7 +99,7 @@ static void test_find(void **state)
 
 	assert_non_null(tls_certs_find(f->certs, "example.org"));
 	assert_ptr_equal(tls_certs_find(f->certs, served[2]),
-			 tls_certs_find(f->certs, "xn--bcher-kva.example"));
+	                 tls_certs_find(f->certs, "xn--bcher-kva.example"));
 	assert_null(tls_certs_find(f->certs, "other.example"));
 	assert_true(left > 89 * 86400 && left <= 90 * 86400);
 	assert_int_equal(tls_certs_expiry(f->certs, "other.example"), 0);
@@ -127,7 +127,7 @@ static void test_snapshot_lives_on(void **state)
 }
 
 static void expect_alpn(struct fixture *f, bool direct, const char *list, size_t n, enum tls_result result,
-			const char *chosen)
+                        const char *chosen)
 {
 	struct pair p;
 	const char *why = NULL;
@@ -137,7 +137,7 @@ static void expect_alpn(struct fixture *f, bool direct, const char *list, size_t
 	pair_open(&p, f->certs, NULL, direct, "example.org");
 	if (list)
 		assert_int_equal(SSL_set_alpn_protos(p.client, (const unsigned char *)list, (unsigned)n),
-				 0);
+		                 0);
 	assert_int_equal(pair_handshake(&p, MEGABYTE, &why), result);
 	SSL_get0_alpn_selected(p.client, &got, &got_len);
 	assert_int_equal(got_len, chosen ? strlen(chosen) : 0);
@@ -145,7 +145,7 @@ static void expect_alpn(struct fixture *f, bool direct, const char *list, size_t
 		assert_memory_equal(got, chosen, got_len);
 	if (result == TLS_BROKEN) /* the client is told by the alert */
 		assert_int_equal(ERR_GET_REASON(ERR_peek_error()),
-				 SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
+		                 SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
 	pair_close(&p);
 }
 
@@ -177,7 +177,7 @@ static void test_old_versions_are_refused(void **state)
 }
 
 static void expect_settings(struct fixture *f, int version, const char *ciphers, const char *groups,
-			    enum tls_result result)
+                            enum tls_result result)
 {
 	struct pair p;
 	const char *why = NULL;
@@ -528,7 +528,7 @@ static void test_key_update(void **state)
 
 /* Loads one domain; `sentence` must be in what is said, NULL: nothing may be said. */
 static void expect_problem(const struct fixture *f, const char *domain, const char *sentence,
-			   bool is_usable)
+                           bool is_usable)
 {
 	char *problems;
 	struct tls_certs *c = tls_certs_load(f->dir, &domain, 1, &problems);
@@ -584,13 +584,13 @@ static void test_certificate_warnings(void **state)
 	    f->dir, &(struct pair_certificate){ .name = "old.example", .from = -9000, .until = -60 });
 	expect_problem(f, "old.example", "old.example.crt: ended on ", true);
 	pair_make_certificate(f->dir,
-			      &(struct pair_certificate){ .name = "soon.example", .until = 3L * 86400 });
+	                      &(struct pair_certificate){ .name = "soon.example", .until = 3L * 86400 });
 	expect_problem(f, "soon.example", "soon.example.crt: ends on ", true);
 	pair_make_certificate(f->dir, &(struct pair_certificate){ .name = "early.example", .from = 9000 });
 	expect_problem(f, "early.example", "early.example.crt: is not valid yet", true);
 
 	pair_make_certificate(f->dir,
-			      &(struct pair_certificate){ .name = "a.example", .file = "b.example" });
+	                      &(struct pair_certificate){ .name = "a.example", .file = "b.example" });
 	expect_problem(f, "b.example", "b.example.crt: does not name b.example", true);
 	pair_make_certificate(
 	    f->dir, &(struct pair_certificate){ .name = "*.wild.example", .file = "x.wild.example" });
@@ -610,9 +610,9 @@ static void test_files_of_a_domain(void **state)
 	struct tls_certs *c = tls_certs_load(f->dir, two, 2, &problems);
 	expected =
 	    mem_printf("%s/nobody.example.crt: missing, so nobody.example has no TLS; put its certificate "
-		       "chain there and the key into nobody.example.key (or both into nobody.example.pem), "
-		       "then reload.\n",
-		       f->dir);
+	               "chain there and the key into nobody.example.key (or both into nobody.example.pem), "
+	               "then reload.\n",
+	               f->dir);
 	assert_string_equal(problems, expected);
 	assert_non_null(tls_certs_find(c, "example.org"));
 	assert_null(tls_certs_find(c, "nobody.example"));
@@ -663,7 +663,7 @@ static void test_files_that_are_none(void **state)
 	chmod(key, 0);
 	if (access(key, R_OK) != 0) /* root may read it all the same */
 		expect_problem(f, "junk.example", "junk.example.key: cannot be read (Permission denied)",
-			       false);
+		               false);
 	mem_free(key);
 }
 

@@ -77,7 +77,7 @@ static const struct xml_handlers handlers = { on_header, on_stanza, on_close };
 
 /* Feeds all of it in pieces: the first of `first` bytes, the others of `step`. */
 static enum xml_error run(struct seen *seen, const struct xml_limits *limits, const char *data, size_t n,
-			  size_t first, size_t step)
+                          size_t first, size_t step)
 {
 	struct xml_pool *pool = xml_pool_new(4);
 	enum xml_error error = XML_FINE;
@@ -183,7 +183,7 @@ static void test_stanzas(void **state)
 		  "<message from='a' to='b@c/d' type='chat' id='1' xml:lang='en'><body>hi</body></message>",
 		  XML_FINE,
 		  HEAD_LOG "0/2 from=a to=b@c/d id=1 <message type='chat' id='1' xml:lang='en'>"
-			   "<body>hi</body></message>;" },
+		           "<body>hi</body></message>;" },
 		{ HEAD " \r\n<presence/> <presence type='foo'/>\n<iq/><iq type='get'/>", XML_FINE,
 		  HEAD_LOG
 		  "1/6 <presence/>;1/18 <presence type='foo'/>;2/18 <iq/>;2/14 <iq type='get'/>;" },
@@ -205,12 +205,12 @@ static void test_stanzas(void **state)
 		{ HEAD "<message><p:a xmlns:p='urn:p' p:q='&#65;' q='2' xml:space='preserve'/></message>",
 		  XML_FINE,
 		  HEAD_LOG "0/1 <message><a xmlns='urn:p' xmlns:ns0='urn:p' ns0:q='A' q='2'"
-			   " xml:space='preserve'/></message>;" },
+		           " xml:space='preserve'/></message>;" },
 		{ HEAD "<message><body>a\r\nb "
 		       "&amp;&lt;&#x20ac;\xe2\x82\xac<![CDATA[<c>]]>'\"&#13;]</body></message>",
 		  XML_FINE,
 		  HEAD_LOG "0/1 <message><body>a\nb &amp;&lt;\xe2\x82\xac\xe2\x82\xac&lt;c&gt;'\"&#13;]"
-			   "</body></message>;" },
+		           "</body></message>;" },
 		{ HEAD "<message x=' a&#9;&apos;b\n\"'/>", XML_FINE,
 		  HEAD_LOG "0/1 <message x=' a&#9;&apos;b \"'/>;" },
 		{ HEAD "<message> <a/>t<b/> </message>", XML_FINE,
@@ -240,7 +240,7 @@ static void test_client_namespace_below_foreign(void **state)
 	      strlen(HEAD "<message><f:f xmlns:f='urn:f'><message><body/></message></f:f></message>"),
 	      XML_FINE,
 	      HEAD_LOG "0/1 <message><f xmlns='urn:f'><message "
-		       "xmlns='jabber:client'><body/></message></f></message>;");
+	               "xmlns='jabber:client'><body/></message></f></message>;");
 	struct stanza *st = xml_parse_stanza(inner, sizeof(inner) - 1);
 	const struct element *f = element_child(st->root, "f", "urn:xmpp:forward:0");
 	const struct element *m = element_child(f, "message", "jabber:client");
@@ -302,15 +302,15 @@ static void test_limits(void **state)
 	check_limit(depth, HEAD "<a><b><c/><c>x</c></b></a>", HEAD "<a><b><c><d/></c></b></a>");
 	attributes.attributes = 2;
 	check_limit(attributes, HEAD "<a x='1' y='2' xmlns='u'><b x='1' y='2'/></a>",
-		    HEAD "<a><b x='1' y='2' z='3'/></a>");
+	            HEAD "<a><b x='1' y='2' z='3'/></a>");
 	check_limit(attributes, HEAD,
-		    "<stream:stream a='' b='' c='' xmlns='jabber:client' xmlns:stream='" STREAMS "'>");
+	            "<stream:stream a='' b='' c='' xmlns='jabber:client' xmlns:stream='" STREAMS "'>");
 	children.children = 2;
 	check_limit(children, HEAD "<a><b/><b/></a><a/><a/><a><b><b/><b/></b>x</a>",
-		    HEAD "<a><b/>x<b/><b/>");
+	            HEAD "<a><b/>x<b/><b/>");
 	bytes.stanza_bytes = 20;
 	check_limit(bytes, HEAD "                         <a>4567890123456</a><a b='78901234567'/>",
-		    HEAD "<a>45678901234567</a>");
+	            HEAD "<a>45678901234567</a>");
 	check_limit(bytes, HEAD "<a/>", HEAD "<a b='789012345678'/>");
 }
 
@@ -319,7 +319,7 @@ static void test_unfinished(void **state)
 {
 	(void)state;
 	static const char *const begins[] = {
-		"<",	       "<stream:stream a='", HEAD "<a>",  HEAD "<a b='", HEAD "<a",
+		"<",           "<stream:stream a='", HEAD "<a>",  HEAD "<a b='", HEAD "<a",
 		HEAD "<a><b>", HEAD "<a><![CDATA[",  HEAD "<!--", HEAD "<a><?"
 	};
 	struct xml_limits limits = { 1000, 100, 100, 100, 500 };
@@ -425,7 +425,7 @@ static void test_lending(void **state)
 		}
 		assert_string_equal(seen.log.data, log);
 		assert_int_equal(lent,
-				 7); /* behind the header, three stanzas, and each white space but the CR */
+		                 7); /* behind the header, three stanzas, and each white space but the CR */
 		buffer_free(&seen.log);
 		xml_free(seen.x);
 		xml_pool_free(pool);
@@ -490,8 +490,8 @@ static void test_renewal(void **state)
 {
 	(void)state;
 	static const char *const heads[] = { HEAD,
-					     "<s:stream xmlns='jabber:client' to='x' xmlns:s='" STREAMS
-					     "' xmlns:p='urn:p'>" };
+		                             "<s:stream xmlns='jabber:client' to='x' xmlns:s='" STREAMS
+		                             "' xmlns:p='urn:p'>" };
 	for (size_t h = 0; h < COUNT_OF(heads); h++) {
 		struct seen seen = { 0 };
 		struct buffer data = { 0 }, log = { 0 };
@@ -506,7 +506,7 @@ static void test_renewal(void **state)
 		static const size_t steps[] = { 1, 100, 1400, 16384, 1 << 20 };
 		for (size_t i = 0; i < COUNT_OF(steps); i++) {
 			assert_int_equal(run(&seen, &wide, data.data, data.len, steps[i], steps[i]),
-					 XML_FINE);
+			                 XML_FINE);
 			assert_int_equal(seen.log.len, log.len);
 			assert_memory_equal(seen.log.data, log.data, log.len);
 		}
@@ -522,19 +522,19 @@ static void test_parse_stanza(void **state)
 {
 	(void)state;
 	static const char *const bad[] = { "",
-					   " ",
-					   "x",
-					   "<a>",
-					   "<a/><b/>",
-					   "<a/>x",
-					   "<a/></stream:stream>",
-					   "</stream:stream>",
-					   "<a",
-					   "<a/><",
-					   "<!-- x --><a/>",
-					   "<a>&x;</a>",
-					   "<a/>\r",
-					   "<a/><b>" };
+		                           " ",
+		                           "x",
+		                           "<a>",
+		                           "<a/><b/>",
+		                           "<a/>x",
+		                           "<a/></stream:stream>",
+		                           "</stream:stream>",
+		                           "<a",
+		                           "<a/><",
+		                           "<!-- x --><a/>",
+		                           "<a>&x;</a>",
+		                           "<a/>\r",
+		                           "<a/><b>" };
 	for (size_t i = 0; i < COUNT_OF(bad); i++)
 		assert_null(xml_parse_stanza(bad[i], strlen(bad[i])));
 
@@ -586,7 +586,7 @@ static void test_escape(void **state)
 	struct buffer b = { 0 };
 	xml_escape(&b, all, sizeof(all) - 1);
 	assert_string_equal(b.data,
-			    "a&lt;b&gt;&amp;&apos;\"&#9;&#10;&#13;\xef\xbf\xbd\xef\xbf\xbd\x7f\xc3\xa4");
+	                    "a&lt;b&gt;&amp;&apos;\"&#9;&#10;&#13;\xef\xbf\xbd\xef\xbf\xbd\x7f\xc3\xa4");
 	b.len = 0;
 	xml_escape_text(&b, all, sizeof(all) - 1);
 	assert_string_equal(b.data, "a&lt;b&gt;&amp;'\"\t\n&#13;\xef\xbf\xbd\xef\xbf\xbd\x7f\xc3\xa4");

@@ -54,8 +54,8 @@ static inline void pair_write_key(const char *dir, const char *file, EVP_PKEY *k
 	FILE *f = fopen(path, "w");
 
 	ASSERT(f && PEM_write_PrivateKey(f, key, passphrase ? EVP_aes_256_cbc() : NULL,
-					 (const unsigned char *)passphrase,
-					 passphrase ? (int)strlen(passphrase) : 0, NULL, NULL));
+	                                 (const unsigned char *)passphrase,
+	                                 passphrase ? (int)strlen(passphrase) : 0, NULL, NULL));
 	fclose(f);
 	mem_free(path);
 }
@@ -66,9 +66,9 @@ static inline void pair_make_certificate(const char *dir, const struct pair_cert
 	const char *type = what->key_type ? what->key_type : "EC";
 	const char *file = what->file ? what->file : what->name;
 	bool is_edwards = strcmp(type, "ED25519") == 0;
-	EVP_PKEY *key = strcmp(type, "EC") == 0	   ? EVP_PKEY_Q_keygen(NULL, NULL, type, "P-256")
-			: strcmp(type, "RSA") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, type, (size_t)2048)
-						   : EVP_PKEY_Q_keygen(NULL, NULL, type);
+	EVP_PKEY *key = strcmp(type, "EC") == 0    ? EVP_PKEY_Q_keygen(NULL, NULL, type, "P-256")
+	                : strcmp(type, "RSA") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, type, (size_t)2048)
+	                                           : EVP_PKEY_Q_keygen(NULL, NULL, type);
 	X509 *x = X509_new();
 	char *san = mem_printf("DNS:%s", what->name), *path = mem_printf("%s/%s.crt", dir, file);
 
@@ -78,7 +78,7 @@ static inline void pair_make_certificate(const char *dir, const struct pair_cert
 	X509_gmtime_adj(X509_getm_notAfter(x), what->until ? what->until : 90L * 86400);
 	X509_set_pubkey(x, key);
 	X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "O", MBSTRING_ASC,
-				   (const unsigned char *)"test", -1, -1, 0);
+	                           (const unsigned char *)"test", -1, -1, 0);
 	X509_set_issuer_name(x, X509_get_subject_name(x));
 	X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san);
 	ASSERT(extension && X509_add_ext(x, extension, -1));
@@ -105,7 +105,7 @@ struct pair {
 
 /* A server connection and a client that has not said anything; set p->client up before the handshake. */
 static inline void pair_open(struct pair *p, struct tls_certs *certs, const char *fallback, bool direct,
-			     const char *sni)
+                             const char *sni)
 {
 	*p = (struct pair){ 0 };
 	tls_io_init(&p->io);
