@@ -88,9 +88,8 @@ struct jid *admin_account(struct request *r, bool or_session)
 }
 
 /* Lines of text as an array; with `about`, only those in which it stands. */
-static json_t *lines_json(const char *lines, const char *about)
+static void lines_add(json_t *array, const char *lines, const char *about)
 {
-	json_t *array = json_array();
 	while (lines && *lines) {
 		size_t n = strcspn(lines, "\n");
 		char *line = mem_strndup(lines, n);
@@ -99,6 +98,12 @@ static json_t *lines_json(const char *lines, const char *about)
 		mem_free(line);
 		lines += n + (lines[n] == '\n');
 	}
+}
+
+static json_t *lines_json(const char *lines, const char *about)
+{
+	json_t *array = json_array();
+	lines_add(array, lines, about);
 	return array;
 }
 
@@ -328,34 +333,46 @@ static void status(struct request *r)
 
 /* ---- reload and stop */
 
+struct reload_job {
+	struct request *request;
+	char *notes; /* what takes effect at the next start only */
+};
+
+static void on_reload_end(void *arg)
+{
+	struct reload_job *job = arg;
+	mem_free(job->notes);
+}
+
 static void on_reloaded(void *arg, bool ok, const char *problems)
 {
-	struct request *r = arg;
-	if (ok)
-		request_done(r, json_pack("{s:o}", "warnings", lines_json(problems, NULL)));
-	else
+	struct reload_job *job = arg;
+	json_t *warnings;
+	if (!ok) {
 		request_fail(
-		    r, CONTROL_AWAY,
+		    job->request, CONTROL_AWAY,
 		    "The configuration was read, but the database does not answer: hosts and certificates "
 		    "are as before.",
 		    "Reload again when \"musterctl status\" says that it is back.");
+		return;
+	}
+	warnings = lines_json(job->notes, NULL);
+	lines_add(warnings, problems, NULL);
+	request_done(job->request, json_pack("{s:o}", "warnings", warnings));
 }
 
-/* server_reload has begun to read the hosts, too; we do it once more to hear of its end and of what is
- * wrong with certificates. */
 static void reload(struct request *r)
 {
-	char *errors = NULL;
-	if (server_reload(request_server(r), &errors)) {
-		server_reload_hosts(request_server(r), on_reloaded, r);
-	} else {
-		size_t n = strlen(errors);
-		if (n && errors[n - 1] == '\n')
-			errors[n - 1] = '\0';
-		request_fail(r, CONTROL_REFUSED, errors,
-		             "Nothing was changed. Mend the file, then reload again.");
-	}
-	mem_free(errors);
+	struct reload_job *job = arena_zalloc(request_arena(r), sizeof(*job));
+	job->request = r;
+	request_at_end(r, on_reload_end, job);
+	if (server_reload(request_server(r), on_reloaded, job, &job->notes))
+		return;
+	size_t n = strlen(job->notes);
+	if (n && job->notes[n - 1] == '\n')
+		job->notes[n - 1] = '\0';
+	request_fail(r, CONTROL_REFUSED, job->notes,
+	             "Nothing was changed. Mend the file, then reload again.");
 }
 
 static void stop(struct request *r)

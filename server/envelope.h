@@ -62,4 +62,36 @@ struct envelope {
 	};
 };
 
+/* A list of envelopes, in the order of their coming. */
+struct envelope_queue {
+	struct envelope *head, **tail;
+	unsigned count;
+};
+
+static inline void queue_init(struct envelope_queue *q)
+{
+	*q = (struct envelope_queue){ .tail = &q->head };
+}
+
+static inline void queue_append(struct envelope_queue *q, struct envelope *e)
+{
+	e->next = NULL;
+	*q->tail = e;
+	q->tail = &e->next;
+	q->count++;
+}
+
+static inline struct envelope *queue_take(struct envelope_queue *q) /* NULL when it is empty */
+{
+	struct envelope *e = q->head;
+
+	if (!e)
+		return NULL;
+	q->head = e->next;
+	if (!q->head)
+		q->tail = &q->head;
+	q->count--;
+	return e;
+}
+
 #endif

@@ -1,33 +1,15 @@
-/* home.c - the life of homes: found, woken, held, drained, put to sleep. */
-#include "home.h"
-
-#include <string.h>
+/* home.c - homes: found and made, taking envelopes, the outbox, and the timers of modules. */
+#include "home_parts.h"
 
 #include "log.h"
-#include "router.h"
-#include "server.h"
 #include "stream.h"
 
-#define ABSENT_SECONDS 5   /* how long an address without account is remembered */
-#define ABSENT_BOUND 10000 /* and how many of them */
-#define WAKING_BOUND 5000  /* addresses that may be looked up at the same time */
-#define RETURN_SECONDS                                                                                     \
-	10 /* in which the streams of a forgotten account give back what they did not write */
-#define SLEEP_CHECK_MS 2000
-#define WAKE_RETRY_MS 1000
-
-static const struct sql sql_account = {
-	.name = "home_account",
-	.text = "select a.id, a.disabled, coalesce((select max(e.id) from entry e where e.owner = a.id), 0)"
-		" from account a join host h on h.id = a.host where h.name = $1 and a.name = $2",
-};
-
-static void home_wake(struct home *h);
-static void home_handle(struct home *h, struct envelope *e);
-static void home_credit(struct home *h, struct envelope *e);
+#define WAKING_BOUND 5000 /* addresses that may be looked up at the same time */
+/* in which the streams of a forgotten account give back what they did not write */
+#define RETURN_SECONDS 10
 
 /* The one writer of the state: keeps the reactor's lists and counts of homes in step with it. */
-static void home_enter(struct home *h, enum home_state state)
+void home_enter(struct home *h, enum home_state state)
 {
 	static const char *const names[] = { [HOME_WAKING] = "waking",
 		                             [HOME_AWAKE] = "awake",
@@ -45,6 +27,7 @@ static void home_enter(struct home *h, enum home_state state)
 		list_append(&r->absents, &h->sleeper_node);
 	else if (state == HOME_AWAKE && h->session_count == 0)
 		list_append(&r->sleepers, &h->sleeper_node);
+	homes_watch_sleepers(r);
 }
 
 /* ---- found and made */
@@ -61,8 +44,6 @@ struct home *home_find(struct reactor *r, const struct jid *address)
 	}
 	return NULL;
 }
-
-static void on_hold_timer(struct timer *t);
 
 static void home_read_policy(struct home *h)
 {
@@ -85,7 +66,7 @@ static struct home *home_new(struct reactor *r, struct jid *address, unsigned ki
 	list_init(&h->outbox);
 	list_init(&h->waiting_node);
 	list_init(&h->sleeper_node);
-	timer_init(&h->hold_timer, on_hold_timer);
+	timer_init(&h->hold_timer, home_on_hold_timer);
 	h->idle_since = r->now;
 	home_read_policy(h);
 	hash_add(&r->homes, &h->node, h->jid->hash);
@@ -95,7 +76,7 @@ static struct home *home_new(struct reactor *r, struct jid *address, unsigned ki
 	return h;
 }
 
-static void home_free_data(struct home *h)
+void home_free_data(struct home *h)
 {
 	const struct hooks *hooks = h->reactor->hooks;
 
@@ -108,28 +89,7 @@ static void home_free_data(struct home *h)
 	h->data = NULL;
 }
 
-static void queue_append(struct envelope_queue *q, struct envelope *e)
-{
-	e->next = NULL;
-	*q->tail = e;
-	q->tail = &e->next;
-	q->count++;
-}
-
-static struct envelope *queue_take(struct envelope_queue *q)
-{
-	struct envelope *e = q->head;
-
-	if (!e)
-		return NULL;
-	q->head = e->next;
-	if (!q->head)
-		q->tail = &q->head;
-	q->count--;
-	return e;
-}
-
-static void home_drop_timers(struct home *h)
+void home_drop_timers(struct home *h)
 {
 	struct home_timer *t;
 
@@ -164,7 +124,7 @@ static void home_empty(struct home *h)
 		session_free(s);
 }
 
-static void home_free(struct home *h)
+void home_free(struct home *h)
 {
 	struct reactor *r = h->reactor;
 
@@ -182,344 +142,7 @@ static void home_free(struct home *h)
 	mem_free(h);
 }
 
-/* ---- waking: the account, then what each module loads; the mailbox waits meanwhile */
-
-struct load { /* one query of a waking home */
-	struct home *home;
-	const struct hook_entry *entry;
-	struct waking *waking;
-};
-
-struct waking {
-	unsigned left;
-	bool failed;
-	struct load loads[];
-};
-
-/* What may be answered with `wait` where it cannot be kept. All else stays: results and errors, presence
- * (which is folded), and whatever ends, settles or returns something. */
-static bool is_refusable(const struct envelope *e)
-{
-	if (e->kind != ENV_STANZA)
-		return e->kind == ENV_BIND;
-	switch ((enum stanza_type)e->stanza->type) {
-	case IQ_RESULT:
-	case IQ_ERROR:
-	case MESSAGE_ERROR:
-	case PRESENCE_ERROR:
-	case PRESENCE_AVAILABLE:
-	case PRESENCE_UNAVAILABLE:
-	case PRESENCE_PROBE:
-		return false;
-	default:
-		return true;
-	}
-}
-
-/* Answers what the mailbox cannot keep with a `wait` error. */
-static void home_refuse(struct home *h, struct envelope *e, const char *text)
-{
-	if (e->wants_credit)
-		home_credit(h, e);
-	if (e->kind == ENV_STANZA)
-		pass_refuse(h, e, RESOURCE_CONSTRAINT, text);
-	else
-		home_bounce(h->reactor, e, RESOURCE_CONSTRAINT, text);
-}
-
-/* The database does not answer: what can be refused is refused; what is on record waits for the next try.
- */
-static void home_refuse_mailbox(struct home *h)
-{
-	struct envelope_queue kept = { .tail = &kept.head };
-	struct envelope *e;
-
-	while ((e = queue_take(&h->mailbox))) {
-		if (is_refusable(e) && !e->transit) {
-			home_refuse(h, e, "The database does not answer; try again later.");
-			continue;
-		}
-		queue_append(&kept, e);
-	}
-	h->mailbox.head = kept.head;
-	h->mailbox.tail = kept.head ? kept.tail : &h->mailbox.head;
-	h->mailbox.count = kept.count;
-}
-
-static void home_wake_failed(struct home *h)
-{
-	home_free_data(h);
-	roster_free(&h->roster);
-	home_refuse_mailbox(h);
-	h->is_retrying = true;
-	timer_set(&h->reactor->wheel, &h->hold_timer, WAKE_RETRY_MS);
-}
-
-static void home_is_awake(struct home *h)
-{
-	home_enter(h, HOME_AWAKE);
-	timer_stop(&h->reactor->wheel, &h->hold_timer);
-	home_drain(h);
-}
-
-static void on_loaded(void *arg, const struct rows *rows)
-{
-	struct load *l = arg;
-	struct waking *w = l->waking;
-	struct home *h = l->home;
-
-	if (rows_status(rows) == STORE_OK)
-		pass_run_loaded(h, l->entry, rows);
-	else
-		w->failed = true;
-	if (--w->left > 0)
-		return;
-	if (w->failed)
-		home_wake_failed(h);
-	else
-		home_is_awake(h);
-	mem_free(w);
-}
-
-static void home_load(struct home *h)
-{
-	struct reactor *r = h->reactor;
-	const struct hook_list *list = &r->hooks->events[home_kind_index(h->kind)][EVENT_LOAD];
-	struct waking *w = mem_zalloc(sizeof *w + list->count * sizeof w->loads[0]);
-
-	w->left = list->count;
-	for (unsigned i = 0; i < list->count; i++) {
-		w->loads[i] = (struct load){ .home = h, .entry = &list->entries[i], .waking = w };
-		store_read(r->store, 0, list->entries[i].hook->load, PARAMS(P_INT(h->account)), on_loaded,
-		           &w->loads[i]);
-	}
-	if (list->count == 0) {
-		mem_free(w);
-		home_is_awake(h);
-	}
-}
-
-static bool home_can_sleep(const struct home *h);
-
-/* Too many addresses without account are remembered: the oldest go. Some may wait for a commit; they stay.
- */
-static void absents_bound(struct reactor *r)
-{
-	struct home *h;
-	unsigned looked_at = 0;
-
-	LIST_EACH (h, &r->absents, struct home, sleeper_node) {
-		if (r->absent_homes < ABSENT_BOUND || looked_at++ >= 16)
-			return;
-		if (home_can_sleep(h))
-			home_free(h);
-	}
-}
-
-static void home_is_absent(struct home *h)
-{
-	absents_bound(h->reactor);
-	home_enter(h, HOME_ABSENT);
-	timer_stop(&h->reactor->wheel, &h->hold_timer);
-	home_drain(h);
-}
-
-static void on_account(void *arg, const struct rows *rows)
-{
-	struct home *h = arg;
-
-	if (rows_status(rows) != STORE_OK) {
-		home_wake_failed(h);
-		return;
-	}
-	if (rows_count(rows) == 0 || rows_int(rows, 0, 1)) {
-		home_is_absent(h);
-		return;
-	}
-	h->account = rows_int(rows, 0, 0);
-	h->newest_entry = rows_int(rows, 0, 2);
-	home_load(h);
-}
-
-static void home_wake(struct home *h)
-{
-	struct reactor *r = h->reactor;
-	const struct jid *j = h->jid;
-
-	home_enter(h, HOME_WAKING); /* and cannot be freed as long as it is */
-	h->is_retrying = false;
-	timer_set(&r->wheel, &h->hold_timer, (uint64_t)r->conf->limits.hold_time);
-	store_read(r->store, 0, &sql_account,
-	           PARAMS(P_TEXTN(jid_domain(j), jid_domain_len(j)), P_TEXTN(j->text, j->local_len)),
-	           on_account, h);
-}
-
-/* ---- the mailbox */
-
-void home_bounce(struct reactor *r, struct envelope *e, enum stanza_condition condition, const char *text)
-{
-	const struct stanza *st = e->stanza;
-	struct envelope *error;
-
-	if (e->kind == ENV_BIND) {
-		error = envelope_new(r, ENV_CLOSE);
-		error->stream = e->stream;
-		error->condition = STREAM_RESOURCE_CONSTRAINT;
-		error->text = text;
-		reactor_post(r, e->stream_reactor, error);
-		envelope_free(r, e);
-		return;
-	}
-	r->counts.bounced++;
-	if (!st || stanza_is_error(st) || st->type == IQ_RESULT || st->kind == STANZA_PRESENCE) {
-		envelope_free(r, e);
-		return;
-	}
-	error = envelope_new(r, ENV_STANZA);
-	error->dir = IN;
-	error->from = jid_ref(e->to);
-	error->to = jid_ref(e->from);
-	error->stanza = stanza_error(st, condition, text);
-	error->trace = e->trace;
-	error->ticket = e->ticket;
-	envelope_free(r, e);
-	if (!router_post(r, error))
-		envelope_free(r, error);
-}
-
-static bool is_same_presence(const struct envelope *a, const struct envelope *b)
-{
-	return a->kind == ENV_STANZA && a->stanza->kind == STANZA_PRESENCE && a->dir == b->dir &&
-	       (a->stanza->type == PRESENCE_AVAILABLE || a->stanza->type == PRESENCE_UNAVAILABLE) &&
-	       !a->stanza->to == !b->stanza->to && /* broadcast is another thing than sent to oneself */
-	       jid_is(a->from, b->from) && jid_is(a->to, b->to);
-}
-
-/* In a held mailbox presence is folded to the latest per full address. */
-static void mailbox_fold(struct home *h, const struct envelope *latest)
-{
-	struct envelope **at = &h->mailbox.head;
-
-	if (!is_same_presence(latest, latest))
-		return;
-	while (*at) {
-		struct envelope *old = *at;
-
-		if (!is_same_presence(old, latest)) {
-			at = &old->next;
-			continue;
-		}
-		*at = old->next;
-		if (!*at)
-			h->mailbox.tail = at;
-		h->mailbox.count--;
-		if (old->wants_credit)
-			home_credit(h, old);
-		envelope_free(h->reactor, old);
-		return;
-	}
-}
-
-/* Results and errors are never refused; requests and messages beyond the bound are. */
-static bool mailbox_is_full_for(const struct home *h, const struct envelope *e)
-{
-	if (h->mailbox.count < (unsigned)h->reactor->conf->limits.mailbox || e->kind != ENV_STANZA ||
-	    e->is_replayed)
-		return false;
-	return e->dir == IN && (e->stanza->kind == STANZA_PRESENCE || is_refusable(e));
-}
-
-static void mailbox_add(struct home *h, struct envelope *e)
-{
-	mailbox_fold(h, e);
-	if (mailbox_is_full_for(h, e)) {
-		home_refuse(h, e, "Too many stanzas wait for this address.");
-		return;
-	}
-	queue_append(&h->mailbox, e);
-}
-
-static bool home_is_held(const struct home *h)
-{
-	return h->holder || h->state == HOME_WAKING || h->state == HOME_ENDING ||
-	       h->outbox_count >= HOME_OUTBOX;
-}
-
-void home_hold(struct home *h, struct pass *by)
-{
-	ASSERT(!h->holder || h->holder == by);
-	h->holder = by;
-	if (!timer_is_set(&h->hold_timer))
-		timer_set(&h->reactor->wheel, &h->hold_timer, (uint64_t)h->reactor->conf->limits.hold_time);
-}
-
-void home_unhold(struct home *h)
-{
-	h->holder = NULL;
-	timer_stop(&h->reactor->wheel, &h->hold_timer);
-}
-
-/* It has been held for too long: those who wait are told, and the hold goes on. */
-static void on_hold_timer(struct timer *t)
-{
-	struct home *h = CONTAINER_OF(t, struct home, hold_timer);
-
-	if (h->is_retrying) {
-		home_wake(h);
-		return;
-	}
-	log_warn("home", h->jid->text, "held for over %lld ms; %u stanzas refused",
-	         (long long)h->reactor->conf->limits.hold_time, h->mailbox.count);
-	home_refuse_mailbox(h);
-	timer_set(&h->reactor->wheel, t, (uint64_t)h->reactor->conf->limits.hold_time);
-}
-
-void home_drain(struct home *h)
-{
-	struct envelope *e;
-
-	while (!home_is_held(h) && ((e = queue_take(&h->own)) || (e = queue_take(&h->mailbox))))
-		home_handle(h, e);
-}
-
 /* ---- handling */
-
-static bool home_can_sleep(const struct home *h)
-{
-	return h->session_count == 0 && h->passes == 0 &&
-	       (h->state == HOME_AWAKE || h->state == HOME_ABSENT) && !h->timers && !h->mailbox.head &&
-	       !h->own.head && list_is_empty(&h->outbox) &&
-	       store_is_committed(h->reactor->store, h->last_write);
-}
-
-/* Tells the stream that its stanzas have been taken; not while too much of what they asked to be recorded
- * waits for its commit: then the stream stops reading, and the flood slows down at its source. */
-static void home_credit(struct home *h, struct envelope *e)
-{
-	struct envelope *credit = envelope_new(h->reactor, ENV_CREDIT);
-
-	credit->stream = e->stream;
-	credit->stream_reactor = e->stream_reactor;
-	credit->count = e->count;
-	e->wants_credit = false; /* the envelope may travel on */
-	e->count = 0;
-	if (h->uncommitted < HOME_UNCOMMITTED) {
-		reactor_post(h->reactor, credit->stream_reactor, credit);
-		return;
-	}
-	credit->next = h->credits;
-	h->credits = credit;
-}
-
-void home_credit_owed(struct home *h)
-{
-	struct envelope *credit;
-
-	while (h->uncommitted < HOME_UNCOMMITTED && (credit = h->credits)) {
-		h->credits = credit->next;
-		reactor_post(h->reactor, credit->stream_reactor, credit);
-	}
-}
 
 static void home_end_session(struct home *h, struct envelope *e)
 {
@@ -591,7 +214,7 @@ static bool is_of_forgotten(const struct home *h, const struct envelope *e)
 	                : h->reactor->now - h->forgotten < RETURN_SECONDS * INT64_C(1000000);
 }
 
-static void home_handle(struct home *h, struct envelope *e)
+void home_handle(struct home *h, struct envelope *e)
 {
 	if (h->state == HOME_AWAKE && !list_is_empty(&h->sleeper_node)) { /* idle longest stays in front */
 		h->idle_since = h->reactor->now;
@@ -668,7 +291,7 @@ static struct home *home_make(struct reactor *r, struct jid *address, struct env
 		envelope_free(r, e);
 		return NULL;
 	}
-	if (r->waking_homes >= WAKING_BOUND && is_refusable(e) && !e->transit) {
+	if (r->waking_homes >= WAKING_BOUND && home_may_refuse(e) && !e->transit) {
 		home_bounce(r, e, RESOURCE_CONSTRAINT,
 		            "Too many addresses are being looked up; try again later.");
 		return NULL;
@@ -689,7 +312,7 @@ void home_take(struct reactor *r, struct envelope *e)
 	if (e->kind == ENV_KICK)
 		home_kick(h, e);
 	else if (home_is_held(h))
-		mailbox_add(h, e);
+		home_mailbox_add(h, e);
 	else
 		home_handle(h, e);
 }
@@ -745,58 +368,6 @@ void homes_release(struct reactor *r)
 
 		at = at->next;
 		home_release(h);
-	}
-}
-
-/* ---- sleeping */
-
-static void home_sleep(struct home *h)
-{
-	pass_event(h, EVENT_SLEEP, NULL);
-	if (home_can_sleep(h)) /* SLEEP may have written: then the next check finds it */
-		home_free(h);
-}
-
-static void on_sleep_timer(struct timer *t)
-{
-	struct reactor *r = CONTAINER_OF(t, struct reactor, sleep_timer);
-	int64_t awake_before = r->now - r->conf->limits.idle_home * 1000;
-	int64_t absent_before = r->now - (int64_t)ABSENT_SECONDS * 1000000;
-	struct home *h;
-
-	LIST_EACH (h, &r->sleepers, struct home, sleeper_node) {
-		if (h->idle_since > awake_before)
-			break;
-		if (home_can_sleep(h))
-			home_sleep(h);
-	}
-	LIST_EACH (h, &r->absents, struct home, sleeper_node) {
-		if (h->idle_since > absent_before)
-			break;
-		if (home_can_sleep(h))
-			home_free(h);
-	}
-	timer_set(&r->wheel, t, SLEEP_CHECK_MS);
-}
-
-void homes_init(struct reactor *r)
-{
-	list_init(&r->absents);
-	timer_init(&r->sleep_timer, on_sleep_timer);
-	timer_set(&r->wheel, &r->sleep_timer, SLEEP_CHECK_MS);
-}
-
-void homes_sleep_all(struct reactor *r)
-{
-	struct hash_node *n = NULL;
-
-	timer_stop(&r->wheel, &r->sleep_timer);
-	while ((n = hash_walk(&r->homes, n))) {
-		struct home *h = CONTAINER_OF(n, struct home, node);
-
-		/* Where sessions have not ended, or things wait, the modules cannot know the last of it. */
-		if (h->state == HOME_AWAKE && h->session_count == 0 && !home_is_held(h) && !h->mailbox.head)
-			pass_event(h, EVENT_SLEEP, NULL);
 	}
 }
 

@@ -60,8 +60,8 @@ struct home {
 	struct envelope *credits; /* owed to its streams until there are fewer of those */
 	unsigned passes;          /* passes that exist: it cannot be freed */
 
-	struct list
-	    sleeper_node;   /* in reactor->sleepers while it has no session, in ->absents while ABSENT */
+	/* in reactor->sleepers while it has no session, in reactor->absents while ABSENT */
+	struct list sleeper_node;
 	int64_t idle_since; /* Unix microseconds */
 };
 
@@ -105,6 +105,8 @@ struct home *home_find(struct reactor *r, const struct jid *address); /* of the 
 /* Sets and lifts the hold. */
 void home_hold(struct home *h, struct pass *by);
 void home_unhold(struct home *h);
+/* Its last session has ended. */
+void home_idle(struct home *h);
 /* Goes on with the mailbox as far as nothing holds it. */
 void home_drain(struct home *h);
 /* A pass has been freed: a home that is ending may have waited for it. */

@@ -6,7 +6,6 @@
 
 #include "home.h"
 #include "listener.h"
-#include "log.h"
 #include "server.h"
 #include "stream.h"
 
@@ -53,32 +52,6 @@ void reactor_random(struct reactor *r, void *out, size_t n)
 	r->random_left -= (unsigned)n;
 	memcpy(out, r->random + r->random_left, n);
 	memset(r->random + r->random_left, 0, n);
-}
-
-static void queue_init(struct envelope_queue *q)
-{
-	*q = (struct envelope_queue){ .tail = &q->head };
-}
-
-static void queue_append(struct envelope_queue *q, struct envelope *e)
-{
-	e->next = NULL;
-	*q->tail = e;
-	q->tail = &e->next;
-	q->count++;
-}
-
-static struct envelope *queue_take(struct envelope_queue *q)
-{
-	struct envelope *e = q->head;
-
-	if (!e)
-		return NULL;
-	q->head = e->next;
-	if (!q->head)
-		q->tail = &q->head;
-	q->count--;
-	return e;
 }
 
 /* ---- between reactors */

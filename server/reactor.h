@@ -22,11 +22,6 @@
 
 struct server;
 
-struct envelope_queue {
-	struct envelope *head, **tail;
-	unsigned count;
-};
-
 /* What other reactors post: a lock-free list, newest first, emptied whole. `waiting` is its length, so that
  * a sender can see that it is full and keep the rest in its own overflow list. */
 struct inbox {

@@ -77,7 +77,7 @@ static void on_signal(uv_signal_t *handle, int number)
 	}
 	if (srv->is_stopping)
 		return;
-	if (!server_reload(srv, &errors)) {
+	if (!server_reload(srv, NULL, NULL, &errors)) {
 		server_log_lines(errors);
 		log_error("server", NULL, "reload refused; everything is as before");
 	}

@@ -40,11 +40,13 @@ int server_run(const char *path);
  * Called on reactor 0; a second call does not wait for clients. */
 void server_stop(struct server *srv);
 
-/* Reads the configuration file and the certificates again and gives them to every reactor. Called on
- * reactor 0. False, with all mistakes in *errors (the caller frees it), when the file is not valid: then
- * nothing changes. On success *errors holds what has changed in the file and takes effect at the next start
- * only, a line each (NULL: nothing); that has been logged. */
-bool server_reload(struct server *srv, char **errors);
+/* Reads the configuration file, the hosts and their certificates again and gives them to every reactor.
+ * Called on reactor 0. False, with all mistakes in *errors (the caller frees it), when the file is not
+ * valid: then nothing changes. On success *errors holds what has changed in the file and takes effect at
+ * the next start only, a line each (NULL: nothing; that has been logged), and `done` (NULL: nobody asks)
+ * runs later as for server_reload_hosts. */
+bool server_reload(struct server *srv, void (*done)(void *arg, bool ok, const char *problems), void *arg,
+                   char **errors);
 
 /* Runs `step` on every reactor, one after the other's own turn, then `done` on reactor 0. Called on reactor
  * 0. For replacing snapshots and gathering counts: each step has its reactor to itself. */

@@ -100,14 +100,24 @@ void server_log_lines(const char *problems)
 	}
 }
 
+/* Who asked for the reload. */
+struct asker {
+	void (*done)(void *arg, bool ok, const char *problems);
+	void *arg;
+};
+
 static void on_rehosted(void *arg, bool ok, const char *problems)
 {
-	(void)arg;
+	struct asker *asker = arg;
+
 	if (!ok)
 		log_error("server", NULL,
 		          "reload: the database did not answer; hosts and certificates are as before");
 	server_log_lines(problems);
 	log_info("server", NULL, "reloaded");
+	if (asker->done)
+		asker->done(asker->arg, ok, problems);
+	mem_free(asker);
 }
 
 /* ---- what a reload cannot change */
@@ -180,10 +190,12 @@ static void note_modules(struct buffer *b, const struct conf *was, const struct 
 			    c->path, was->modules[i].name);
 }
 
-bool server_reload(struct server *srv, char **errors)
+bool server_reload(struct server *srv, void (*done)(void *arg, bool ok, const char *problems), void *arg,
+                   char **errors)
 {
 	struct conf *c = conf_load(srv->conf->path, errors);
 	struct buffer notes = { 0 };
+	struct asker *asker;
 
 	if (!c)
 		return false;
@@ -198,6 +210,8 @@ bool server_reload(struct server *srv, char **errors)
 	server_log_lines(notes.data);
 	*errors = notes.data;
 	server_each(srv, reconf_step, reconf_done, c);
-	server_reload_hosts(srv, on_rehosted, srv);
+	asker = mem_alloc(sizeof *asker);
+	*asker = (struct asker){ .done = done, .arg = arg };
+	server_reload_hosts(srv, on_rehosted, asker);
 	return true;
 }

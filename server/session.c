@@ -129,8 +129,7 @@ void session_end(struct home *h, struct session *s)
 	r->counts.sessions--;
 	session_free(s);
 	if (h->session_count == 0) {
-		h->idle_since = r->now;
-		list_append(&r->sleepers, &h->sleeper_node);
+		home_idle(h);
 	}
 }
 

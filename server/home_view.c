@@ -1,0 +1,125 @@
+/* home_view.c - a home as modules see it through module.h: who it is, what they keep in it, ids, disco. */
+#include "pass_parts.h"
+
+const struct jid *home_jid(const struct home *h)
+{
+	return h->jid;
+}
+
+enum home_kind home_kind(const struct home *h)
+{
+	return h->kind;
+}
+
+int64_t home_account(const struct home *h)
+{
+	return h->account;
+}
+
+bool home_records(const struct home *h)
+{
+	return h->records;
+}
+
+struct roster *home_roster(struct home *h)
+{
+	return &h->roster;
+}
+
+struct list *home_sessions(struct home *h)
+{
+	return &h->sessions;
+}
+
+void *home_data(struct ctx *c)
+{
+	struct home *h = c->home;
+	const struct hooks *hooks = h->reactor->hooks;
+	unsigned module = pass_of(c)->module;
+
+	if (!h->data)
+		h->data = mem_zalloc(hooks->module_count * sizeof *h->data);
+	if (!h->data[module])
+		h->data[module] = mem_zalloc(hooks->modules[module]->home_size);
+	return h->data[module];
+}
+
+const void *module_options(struct ctx *c)
+{
+	return c->home->reactor->conf->module_options[pass_of(c)->module];
+}
+
+bool module_features(struct ctx *c, unsigned i, const char *const **features)
+{
+	const struct hooks *hooks = c->home->reactor->hooks;
+
+	if (i >= hooks->module_count)
+		return false;
+	*features = hooks->features[i];
+	return true;
+}
+
+bool is_from_owner(const struct ctx *c)
+{
+	return jid_is_same_bare(c->from, c->home->jid);
+}
+
+int64_t now_us(const struct ctx *c)
+{
+	return c->home->reactor->now;
+}
+
+/* Microseconds in the upper bits (enough until 2255), random bits below: unpredictable for others, above
+ * the owner's newest. */
+int64_t entry_id_new(struct ctx *c)
+{
+	struct home *h = c->home;
+	uint16_t random;
+	int64_t id;
+
+	reactor_random(h->reactor, &random, sizeof random);
+	id = h->reactor->now << ID_TIME_SHIFT | (random & 0x3ff);
+	if (id <= h->newest_entry)
+		id = h->newest_entry + 1 + (random & 0x7);
+	h->newest_entry = id;
+	return id;
+}
+
+/* Microseconds, then which reactor (8 bits), then a count (2): unique on the node without asking anybody.
+ */
+int64_t record_id_new(struct ctx *c)
+{
+	struct reactor *r = c->home->reactor;
+	int64_t own = (int64_t)r->index << 2, id = r->now << ID_TIME_SHIFT | own;
+
+	if (id <= r->newest_record)
+		id = r->newest_record + 1;
+	if ((id & 0x3fc) != own) /* the count of this microsecond is used up: borrow from the next */
+		id = ((r->newest_record >> ID_TIME_SHIFT) + 1) << ID_TIME_SHIFT | own;
+	r->newest_record = id;
+	return id;
+}
+
+struct element *disco_element(struct ctx *c, struct stanza **st)
+{
+	struct pass *p = pass_of(c);
+
+	*st = p->disco_stanza;
+	return p->disco;
+}
+
+void disco_run(struct ctx *c, enum event event, struct stanza *st, struct element *query)
+{
+	struct pass *p = pass_of(c);
+	const struct hook_list *list =
+	    &c->home->reactor->hooks->events[home_kind_index(c->home->kind)][event];
+	uint16_t module = p->module;
+
+	p->disco = query;
+	p->disco_stanza = st;
+	for (unsigned i = 0; i < list->count; i++) {
+		p->module = list->entries[i].module;
+		list->entries[i].hook->run(c);
+	}
+	p->module = module;
+}

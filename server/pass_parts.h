@@ -1,0 +1,27 @@
+/* pass_parts.h - between the three files of a pass: pass.c (the walk), pass_wait.c (reading and writing)
+ * and pass_send.c (what leaves the home). Nobody else includes it. */
+#ifndef MUSTER_PASS_PARTS_H
+#define MUSTER_PASS_PARTS_H
+
+#include "home.h"
+
+static inline struct pass *pass_of(struct ctx *c)
+{
+	return CONTAINER_OF(c, struct pass, ctx);
+}
+
+/* pass.c */
+void pass_go(struct pass *p);  /* goes on with the next hook */
+void pass_end(struct pass *p); /* the stanza has been handled; freed at once or after its last write */
+void pass_free(struct pass *p);
+void pass_find_session(struct pass *p);                /* looks ctx.session up again */
+void record_failed(struct reactor *r, int64_t record); /* whoever depends on that record must not deliver */
+
+/* pass_wait.c: commits a write of this home; its later reads start behind it. */
+uint64_t home_write(struct home *h, struct write *w, store_rows_fn *fn, struct pass *p);
+
+/* pass_send.c */
+void pass_send(struct pass *p, struct envelope *e); /* routes and lets it leave */
+enum verdict pass_route(struct pass *p);            /* the end of the OUT pass */
+
+#endif
