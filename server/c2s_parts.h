@@ -2,8 +2,7 @@
  *
  *   c2s.c          the table of what may come in which state; headers, features, STARTTLS; the end
  *   c2s_login.c    SASL
- *   c2s_session.c  bind, and the stanzas of a bound session
- */
+ *   c2s_session.c  bind, and the stanzas of a bound session */
 #ifndef MUSTER_C2S_PARTS_H
 #define MUSTER_C2S_PARTS_H
 

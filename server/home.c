@@ -117,7 +117,7 @@ static void home_empty(struct home *h)
 		if (o->envelope)
 			envelope_free(h->reactor, o->envelope);
 		if (o->pass)
-			pass_drop(o->pass);
+			pass_free(o->pass);
 		mem_free(o);
 	}
 	SESSION_EACH (s, h)

@@ -152,8 +152,8 @@ void pass_start(struct home *h, struct envelope *e);
 void pass_refuse(struct home *h, struct envelope *e, enum stanza_condition condition, const char *text);
 /* Goes on with a pass that waited in the outbox. */
 void pass_release(struct pass *p);
-/* At the end of the process: frees one that still waits there. */
-void pass_drop(struct pass *p);
+/* Frees one that has ended, or that still waits there at the end of the process. */
+void pass_free(struct pass *p);
 /* Lets an envelope leave the home for reactor `target`: at once when nothing holds it back, else through
  * the outbox. */
 void pass_emit(struct pass *p, struct envelope *e, unsigned target);

@@ -51,11 +51,6 @@ void pass_free(struct pass *p)
 		home_pass_ended(h);
 }
 
-void pass_drop(struct pass *p)
-{
-	pass_free(p);
-}
-
 void passes_free(struct reactor *r)
 {
 	struct pass *p;

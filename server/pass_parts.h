@@ -13,7 +13,6 @@ static inline struct pass *pass_of(struct ctx *c)
 /* pass.c */
 void pass_go(struct pass *p);  /* goes on with the next hook */
 void pass_end(struct pass *p); /* the stanza has been handled; freed at once or after its last write */
-void pass_free(struct pass *p);
 void pass_find_session(struct pass *p);                /* looks ctx.session up again */
 void record_failed(struct reactor *r, int64_t record); /* whoever depends on that record must not deliver */
 

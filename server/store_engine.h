@@ -10,8 +10,7 @@
  *                                store.c sends it again in units) | store_writer_down (nobody knows:
  *                                store.c sends it again after store_writer_up)
  *   send_read(s, r)       ->
- *                         <-     store_read_done | store_read_failed | store_reader_down
- */
+ *                         <-     store_read_done | store_read_failed | store_reader_down */
 #ifndef MUSTER_STORE_ENGINE_H
 #define MUSTER_STORE_ENGINE_H
 

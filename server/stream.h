@@ -6,9 +6,9 @@
  * leave at the end of the turn, all in one write. What it never wrote goes back to the home it came from.
  *
  *   open     reads, unless one of the reasons of enum stream_pause is in the way, and writes
- *   closing  the home knows that it ends; what is queued and the goodbye still leave; what comes in is
- * dropped shut     our side has said all it had to say; the peer has a moment to close its own dead     the
- * handle closes; freed at the end of a turn
+ *   closing  the home knows that it ends; what is queued and the goodbye still leave; what comes in is dropped
+ *   shut     our side has said all it had to say; the peer has a moment to close its own
+ *   dead     the handle closes; freed at the end of a turn
  *
  * stream.c has its life, stream_read.c what comes in, stream_write.c the queue and what goes out. */
 #ifndef MUSTER_STREAM_H
