@@ -7,11 +7,6 @@
 
 #define DIRECTED_MAX 1000 /* targets of one session that are no contacts */
 
-static struct stanza *presence_new(enum stanza_type type)
-{
-	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
-}
-
 /* Section 4.7.2.3: an integer from -128 to 127; anything else counts as 0. */
 static int8_t priority_of(struct ctx *c)
 {
@@ -86,7 +81,7 @@ static void to_own_sessions(struct ctx *c, const struct jid *from, struct stanza
 /* Section 4.2.2 and 4.3: the newcomer asks for what it may see. */
 static void probe_all(struct ctx *c, struct session *s)
 {
-	struct stanza *probe = presence_new(PRESENCE_PROBE);
+	struct stanza *probe = stanza_presence(PRESENCE_PROBE);
 	const struct roster_item *item = NULL;
 	struct session *other;
 
@@ -167,7 +162,7 @@ static enum verdict on_out(struct ctx *c)
 
 static enum verdict on_gone(struct ctx *c)
 {
-	struct stanza *st = presence_new(PRESENCE_UNAVAILABLE);
+	struct stanza *st = stanza_presence(PRESENCE_UNAVAILABLE);
 
 	become_unavailable(c, c->session, st);
 	stanza_unref(st);
@@ -182,7 +177,7 @@ static enum verdict on_probe(struct ctx *c)
 	struct session *s;
 
 	if (!is_from_owner(c) && !roster_sees_us(roster_find(home_roster(c->home), c->from))) {
-		route(c, home_jid(c->home), c->from, presence_new(PRESENCE_UNSUBSCRIBED));
+		route(c, home_jid(c->home), c->from, stanza_presence(PRESENCE_UNSUBSCRIBED));
 		return DONE;
 	}
 	SESSION_EACH (s, c->home)

@@ -236,11 +236,6 @@ static enum verdict on_removed(struct ctx *c, const struct rows *r)
 	return edit_end(e, reply(c, NULL));
 }
 
-static struct stanza *presence_new(enum stanza_type type)
-{
-	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
-}
-
 /* Section 2.5.2: the contact is told what it loses, and that survives a crash. As in section 3.2.2 it sees
  * the sessions go while it may still see them. */
 static void cancel_subscriptions(struct ctx *c, struct write *w, const struct roster_item *item)
@@ -249,13 +244,13 @@ static void cancel_subscriptions(struct ctx *c, struct write *w, const struct ro
 	struct session *s;
 
 	if ((item->subscription & SUB_TO) || item->ask)
-		route_with(c, w, own, item->jid, presence_new(PRESENCE_UNSUBSCRIBE));
+		route_with(c, w, own, item->jid, stanza_presence(PRESENCE_UNSUBSCRIBE));
 	if (!(item->subscription & SUB_FROM))
 		return;
 	SESSION_EACH (s, c->home)
 		if (s->presence)
-			route_after(c, s->full, item->jid, presence_new(PRESENCE_UNAVAILABLE));
-	route_with(c, w, own, item->jid, presence_new(PRESENCE_UNSUBSCRIBED));
+			route_after(c, s->full, item->jid, stanza_presence(PRESENCE_UNAVAILABLE));
+	route_with(c, w, own, item->jid, stanza_presence(PRESENCE_UNSUBSCRIBED));
 }
 
 static enum verdict start_remove(struct ctx *c, struct edit *e)

@@ -148,11 +148,6 @@ static void plan_store(struct ctx *c, const struct plan *p, struct write *w)
 	buffer_free(&request);
 }
 
-static struct stanza *presence_new(enum stanza_type type)
-{
-	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
-}
-
 static bool is_lost(const struct plan *p) /* the contact sees us no more */
 {
 	return p->before & FROM && !(p->after & FROM);
@@ -179,7 +174,7 @@ static void tell_unavailable(struct ctx *c)
 
 	SESSION_EACH (s, c->home)
 		if (s->presence)
-			route_after(c, s->full, p->contact, presence_new(PRESENCE_UNAVAILABLE));
+			route_after(c, s->full, p->contact, stanza_presence(PRESENCE_UNAVAILABLE));
 }
 
 static void plan_apply(struct ctx *c, const struct plan *p)
@@ -299,7 +294,7 @@ static enum verdict on_in(struct ctx *c)
 	plan_in(p, c->stanza->type);
 	if (!plan_changes(p)) {
 		if (p->answers)
-			route(c, home_jid(c->home), p->contact, presence_new(PRESENCE_SUBSCRIBED));
+			route(c, home_jid(c->home), p->contact, stanza_presence(PRESENCE_SUBSCRIBED));
 		return plan_end(p, DONE);
 	}
 	if (!p->was_known && roster_is_full(home_roster(c->home))) /* requests of strangers take room too */
@@ -310,7 +305,7 @@ static enum verdict on_in(struct ctx *c)
 	if (is_lost(p))
 		tell_unavailable(c);
 	if (p->answers)
-		route_with(c, w, home_jid(c->home), p->contact, presence_new(PRESENCE_SUBSCRIBED));
+		route_with(c, w, home_jid(c->home), p->contact, stanza_presence(PRESENCE_SUBSCRIBED));
 	return plan_end(p, change(c, w, on_in_stored));
 }
 
@@ -323,7 +318,7 @@ static enum verdict on_available(struct ctx *c)
 		if (item->pending_in)
 			deliver(c, c->session, item->jid, home_jid(c->home),
 			        item->request ? stanza_ref(item->request)
-			                      : presence_new(PRESENCE_SUBSCRIBE),
+			                      : stanza_presence(PRESENCE_SUBSCRIBE),
 			        0, 1);
 	return PASS;
 }

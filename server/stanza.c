@@ -99,6 +99,11 @@ struct stanza *stanza_new(enum stanza_kind kind, enum stanza_type type, const ch
 	return st;
 }
 
+struct stanza *stanza_presence(enum stanza_type type)
+{
+	return stanza_seal(stanza_new(STANZA_PRESENCE, type, NULL));
+}
+
 struct stanza *stanza_new_other(const char *name, const char *ns)
 {
 	struct stanza *st = stanza_new_empty();

@@ -82,6 +82,8 @@ struct stanza {
 
 /* A stanza with that kind and type; `id` may be NULL. */
 struct stanza *stanza_new(enum stanza_kind kind, enum stanza_type type, const char *id);
+/* A presence that says no more than its type. Sealed. */
+struct stanza *stanza_presence(enum stanza_type type);
 /* Any other first-level element ("proceed", "stream:features" is written by the stream itself). */
 struct stanza *stanza_new_other(const char *name, const char *ns);
 
