@@ -1,5 +1,5 @@
-/* message.h - between the two files of this module: message.c says who gets a message, offline.c what
- * nobody has got yet. */
+/* message.h - between the files of this module: message.c says who gets a message, offline.c what nobody has
+ * got yet, forged.c what only this server may say. */
 #ifndef MUSTER_MODULE_MESSAGE_H
 #define MUSTER_MODULE_MESSAGE_H
 
@@ -30,7 +30,8 @@ struct offline {
 	struct partial *partial; /* entries of which some copies have come back */
 };
 
-/* An incoming message that passes ACT. False: it is left to the replay that is under way. */
+/* An incoming message that passes ACT. False: it is left to the replay that is under way, or
+ * that has read it already. */
 bool offline_may_deliver(struct ctx *c);
 /* It was delivered to `copies` sessions (0: to none, it stays for later). Only for c->entry != 0. */
 void offline_note(struct ctx *c, unsigned copies);

@@ -157,16 +157,15 @@ static void partials_drop(struct offline *o, int64_t up_to)
 	}
 }
 
-/* All sessions have written what was delivered before they were asked, or are gone and what they did not
- * write has come back. */
-static void settle_check(struct ctx *c, struct offline *o, const struct session *leaving)
+/* All sessions have written what was delivered before they were asked. */
+static void settle_check(struct ctx *c, struct offline *o)
 {
 	struct session *s;
 
 	if (!o->is_settling)
 		return;
 	SESSION_EACH (s, c->home)
-		if (s != leaving && s->unsettled)
+		if (s->unsettled)
 			return;
 	o->is_settling = false;
 	partials_drop(o, o->settling);
@@ -182,7 +181,7 @@ static void settle_ask(struct ctx *c, struct offline *o)
 	o->settling = mark_of(o);
 	SESSION_EACH (s, c->home)
 		session_settle(c, s);
-	settle_check(c, o, NULL);
+	settle_check(c, o);
 }
 
 /* No session is left: what they did not write has come back before they went. */
@@ -225,6 +224,9 @@ bool offline_may_deliver(struct ctx *c)
 {
 	struct offline *o = home_data(c);
 
+	/* A replay may have read it between its commit and now; then it has been delivered already. */
+	if (!c->is_returned && c->entry <= o->taken && !ids_has(&o->returned, c->entry))
+		return false;
 	if (c->entry > o->newest)
 		o->newest = c->entry;
 	if (!o->is_replaying)
@@ -405,9 +407,9 @@ static enum verdict on_page(struct ctx *c, const struct rows *r)
 		return replay_stop(c, o);
 	for (i = 0; i < n && bytes < PAGE_BYTES; i++)
 		bytes += replay_row(c, o, s, r, i);
-	if (i == n && n < PAGE && o->known == o->newest)
-		return replay_done(c, o);
-	return bytes ? replay_wait(c, o, s) : replay_next(c, o);
+	if (bytes) /* the last page too: what waits in the outbox for its commit leaves before these */
+		return replay_wait(c, o, s);
+	return i == n && n < PAGE && o->known == o->newest ? replay_done(c, o) : replay_next(c, o);
 }
 
 enum verdict offline_on_reachable(struct ctx *c)
@@ -419,7 +421,7 @@ enum verdict offline_on_settled(struct ctx *c)
 {
 	struct offline *o = home_data(c);
 
-	settle_check(c, o, NULL);
+	settle_check(c, o);
 	if (o->reader != c->session->id || c->session->unsettled)
 		return PASS;
 	o->reader = 0;
@@ -430,7 +432,9 @@ enum verdict offline_on_gone(struct ctx *c)
 {
 	struct offline *o = home_data(c);
 
-	settle_check(c, o, c->session);
+	/* What it did not write comes back behind this: the others are asked again when that is here. */
+	o->is_settling = false;
+	mark_soon(c, o);
 	if (o->reader != c->session->id)
 		return PASS;
 	o->reader = 0;
