@@ -35,7 +35,6 @@ struct envelope {
 	uint8_t kind;       /* enum envelope_kind */
 	uint8_t dir;        /* enum direction */
 	uint8_t home_kind;  /* what `to` is; decided once, by the router on the sending reactor */
-	bool is_entry;      /* ENV_WRITE: comes back as ENV_RETURNED if it was not written */
 	bool is_replayed;   /* was in transit when the server ended: is never refused for lack of room */
 	bool wants_credit;  /* OUT: answer with ENV_CREDIT when taken */
 	uint16_t condition; /* enum stream_condition */

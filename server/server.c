@@ -119,7 +119,7 @@ static bool load_modules(struct server *srv)
 	return true;
 }
 
-/* One server per run directory; musterctl takes the same lock before it works without a server. */
+/* One server per run directory. */
 static bool lock_run_dir(const struct conf *c, int *fd)
 {
 	char *path = mem_printf("%s/lock", c->node.run_dir);

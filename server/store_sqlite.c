@@ -3,7 +3,7 @@
  * "reactors share nothing": what crosses between threads are whole groups and reads, each owned by one
  * side at a time, handed over under a mutex; the way back wakes the loop once per batch.
  *
- * The file is Muster's alone while an flock on PATH.lock is held; musterctl takes the same lock. */
+ * The file is Muster's alone while an flock on PATH.lock is held. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
