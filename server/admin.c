@@ -1,4 +1,4 @@
-/* admin.c - the administrator's commands: the table, and those about the node and its hosts.
+/* admin.c - the administrator's commands: the table, and those about the node.
  *
  * control.c calls a handler on reactor 0 when a request has been checked against the table. A handler
  * answers once, now or later; what it needs until then lies in the request's arena. */
@@ -87,8 +87,7 @@ struct jid *admin_account(struct request *r, bool or_session)
 	return admin_host(r, domain) ? j : NULL;
 }
 
-/* Lines of text as an array; with `about`, only those in which it stands. */
-static void lines_add(json_t *array, const char *lines, const char *about)
+void admin_lines_add(json_t *array, const char *lines, const char *about)
 {
 	while (lines && *lines) {
 		size_t n = strcspn(lines, "\n");
@@ -100,130 +99,11 @@ static void lines_add(json_t *array, const char *lines, const char *about)
 	}
 }
 
-static json_t *lines_json(const char *lines, const char *about)
+json_t *admin_lines(const char *lines, const char *about)
 {
 	json_t *array = json_array();
-	lines_add(array, lines, about);
+	admin_lines_add(array, lines, about);
 	return array;
-}
-
-/* ---- hosts */
-
-/* Safe to repeat: a row of ours has our time of creation, and is given back again. */
-static const struct sql sql_host_add = {
-	.name = "host_add",
-	.text =
-	    "insert into host (name, records, created) values ($1, $2, $3)"
-	    " on conflict (name) do update set name = excluded.name where host.created = excluded.created"
-	    " returning id",
-};
-
-static const struct sql sql_host_remove = {
-	.name = "host_remove",
-	.text = "delete from host where name = $1",
-};
-
-static const struct sql sql_host_set = {
-	.name = "host_set",
-	.text = "update host set records = $1 where name = $2",
-};
-
-struct host_job {
-	struct request *request;
-	const char *name; /* prepared */
-	bool is_new;
-};
-
-static void on_hosts_reloaded(void *arg, bool ok, const char *problems)
-{
-	struct host_job *job = arg;
-	if (!ok) {
-		request_fail(
-		    job->request, CONTROL_AWAY,
-		    "The change is stored, but the database did not answer when it was read again.",
-		    "Run \"musterctl reload\" when \"musterctl status\" says that it is back.");
-		return;
-	}
-	request_done(job->request, json_pack("{s:s, s:o}", "name", job->name, "warnings",
-	                                     lines_json(job->is_new ? problems : NULL, job->name)));
-}
-
-static void on_host_written(void *arg, const struct rows *rows)
-{
-	struct host_job *job = arg;
-	if (!admin_store_ok(job->request, rows))
-		return;
-	if (job->is_new && rows_count(rows) == 0)
-		request_failf(job->request, CONTROL_REFUSED,
-		              "\"musterctl reload\" makes the server read it.",
-		              "The database has a host %s already.", job->name);
-	else
-		server_reload_hosts(request_server(job->request), on_hosts_reloaded, job);
-}
-
-static void host_job_write(struct request *r, const char *name, bool is_new)
-{
-	if (!admin_may_write(r))
-		return;
-	struct host_job *job = arena_zalloc(request_arena(r), sizeof(*job));
-	struct reactor *reactor = admin_reactor(r);
-	*job = (struct host_job){ .request = r, .name = name, .is_new = is_new };
-	struct write *w = write_new(reactor->store, 0);
-	if (is_new)
-		write_add(
-		    w, &sql_host_add,
-		    PARAMS(P_TEXT(name), P_INT(request_bool(r, "record", true)), P_INT(reactor->now)));
-	else
-		write_add(w, &sql_host_remove, PARAMS(P_TEXT(name)));
-	write_commit(w, on_host_written, job);
-}
-
-static void host_add(struct request *r)
-{
-	const char *name = request_arg(r, "name");
-	char *prepared = arena_alloc(request_arena(r), JID_PART_MAX + 1);
-	if (!jid_prepare_domain(name, strlen(name), prepared))
-		request_failf(r, CONTROL_USAGE, "A domain is something like \"example.org\".",
-		              "\"%.200s\" is no valid domain.", name);
-	else if (hosts_find(admin_reactor(r)->hosts, prepared, strlen(prepared)))
-		request_failf(r, CONTROL_REFUSED, "\"musterctl host list\" shows the served domains.",
-		              "The domain %s is served already.", prepared);
-	else
-		host_job_write(r, prepared, true);
-}
-
-static void host_set(struct request *r)
-{
-	const struct host *h = admin_host(r, request_arg(r, "name"));
-	if (!h || !admin_may_write(r))
-		return;
-	struct host_job *job = arena_zalloc(request_arena(r), sizeof(*job));
-	*job = (struct host_job){ .request = r, .name = arena_strdup(request_arena(r), h->jid->text) };
-	struct write *w = write_new(admin_reactor(r)->store, 0);
-	write_add(w, &sql_host_set,
-	          PARAMS(P_INT(request_bool(r, "record", h->records)), P_TEXT(job->name)));
-	write_commit(w, on_host_written, job);
-}
-
-static void host_remove(struct request *r)
-{
-	const struct host *h = admin_host(r, request_arg(r, "name"));
-	if (h)
-		host_job_write(r, arena_strdup(request_arena(r), h->jid->text), false);
-}
-
-static void host_list(struct request *r)
-{
-	const struct hosts *hosts = admin_reactor(r)->hosts;
-	json_t *rows = json_array();
-	for (unsigned i = 0; i < hosts->count; i++) {
-		const struct host *h = &hosts->list[i];
-		int64_t expiry = tls_certs_expiry(hosts->certs, h->jid->text);
-		json_array_append_new(rows, json_pack("{s:s, s:b, s:o}", "name", h->jid->text, "record",
-		                                      h->records, "certificate_expires",
-		                                      expiry ? admin_time(expiry) : json_null()));
-	}
-	request_done(r, json_pack("{s:o}", "hosts", rows));
 }
 
 /* ---- status */
@@ -356,8 +236,8 @@ static void on_reloaded(void *arg, bool ok, const char *problems)
 		    "Reload again when \"musterctl status\" says that it is back.");
 		return;
 	}
-	warnings = lines_json(job->notes, NULL);
-	lines_add(warnings, problems, NULL);
+	warnings = admin_lines(job->notes, NULL);
+	admin_lines_add(warnings, problems, NULL);
 	request_done(job->request, json_pack("{s:o}", "warnings", warnings));
 }
 
@@ -388,9 +268,10 @@ static const struct argument host_arguments[] = {
 	{ "name", ARGUMENT_TEXT, true, "a domain" },
 	{ 0 },
 };
-static const struct argument host_add_arguments[] = {
+static const struct argument host_set_arguments[] = {
 	{ "name", ARGUMENT_TEXT, true, "a domain" },
-	{ "record", ARGUMENT_BOOL, false, "whether messages are put on record; true" },
+	{ "policy", ARGUMENT_TEXT, true, "one of those that \"host show\" lists" },
+	{ "value", ARGUMENT_TEXT, false, "its value; without it, the default again" },
 	{ 0 },
 };
 static const struct argument of_host_arguments[] = {
@@ -413,10 +294,12 @@ static const struct argument password_arguments[] = {
 };
 
 const struct command admin_commands[] = {
-	{ "host add", "Serves a domain.", host_add_arguments, host_add },
-	{ "host list", "Lists the served domains.", NULL, host_list },
-	{ "host set", "Changes the policy of a domain.", host_add_arguments, host_set },
-	{ "host remove", "Ends serving a domain; its accounts go with it.", host_arguments, host_remove },
+	{ "host add", "Serves a domain.", host_arguments, admin_host_add },
+	{ "host list", "Lists the served domains.", NULL, admin_host_list },
+	{ "host show", "Shows the policies of a domain.", host_arguments, admin_host_show },
+	{ "host set", "Changes a policy of a domain.", host_set_arguments, admin_host_set },
+	{ "host remove", "Ends serving a domain; its accounts go with it.", host_arguments,
+	  admin_host_remove },
 	{ "user add", "Adds an account.", password_arguments, admin_user_add },
 	{ "user passwd", "Changes a password.", password_arguments, admin_user_passwd },
 	{ "user list", "Lists accounts.", of_host_arguments, admin_user_list },

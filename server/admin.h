@@ -1,6 +1,7 @@
 /* admin.h - what administrators can do with the running server: the commands behind control.h.
  *
- * admin.c          the table; hosts, status, reload, stop
+ * admin.c          the table; status, reload, stop
+ * admin_host.c     the served domains and their policies
  * admin_user.c     accounts
  * admin_session.c  sessions
  *
@@ -17,6 +18,11 @@ extern const struct command admin_commands[];
 
 /* ---- shared by the files above */
 
+void admin_host_add(struct request *r);
+void admin_host_list(struct request *r);
+void admin_host_show(struct request *r);
+void admin_host_set(struct request *r);
+void admin_host_remove(struct request *r);
 void admin_user_add(struct request *r);
 void admin_user_passwd(struct request *r);
 void admin_user_list(struct request *r);
@@ -38,6 +44,9 @@ struct jid *admin_account(struct request *r, bool or_session);
 bool admin_store_ok(struct request *r, const struct rows *rows);
 /* Whether the database is there to take a change; else the request has been failed. */
 bool admin_may_write(struct request *r);
+/* Lines of text as an array, or added to one; with `about`, only those in which it stands. */
+json_t *admin_lines(const char *lines, const char *about);
+void admin_lines_add(json_t *array, const char *lines, const char *about);
 /* Unix seconds as people and programs read it, UTC. */
 json_t *admin_time(int64_t seconds);
 

@@ -124,6 +124,18 @@ bool conf_read_modules(struct conf *c, const struct module *const *modules, unsi
  * frees it. */
 char *conf_show(const struct conf *c, const struct module *const *modules, unsigned count);
 
+/* ---- options outside a file: a host's policies (conf_value.c) */
+
+/* Sets every member to its default; texts live in `a`. */
+void options_default(const struct option *table, void *base, struct arena *a);
+/* Reads one value into its member; a text is copied to `a`. NULL, or a sentence that says what the option
+ * wants (the caller frees it); then nothing is changed. */
+char *option_read(const struct option *o, void *base, const char *text, struct arena *a) MUST_CHECK;
+/* Writes what the option takes and its default: "10000 to 64M; default 256k". */
+void option_describe(struct buffer *b, const struct option *o);
+/* Writes the value as option_read takes it; nothing for a text that is none. */
+void option_write(struct buffer *b, const struct option *o, const void *base);
+
 static inline struct conf *conf_ref(struct conf *c)
 {
 	atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);

@@ -72,8 +72,6 @@ bool is_one_line(const char *text);
 
 /* ---- values (conf_value.c) */
 
-/* Sets every member to its default. */
-void options_default(const struct option *table, void *base, struct arena *a);
 /* Reads the entries of map `n` into the options struct. `seen`, zeroed by the caller, has one place per
  * row: the entry that set it, also from an earlier file. `where`: "in 'limits'", for mistakes. */
 void options_read(const struct option *table, void *base, const struct conf_node *n,
@@ -81,8 +79,6 @@ void options_read(const struct option *table, void *base, const struct conf_node
 unsigned options_count(const struct option *table);
 /* Writes a member as in the file: "256k", "'::'", "" for none. */
 void value_write(struct buffer *b, const struct option *o, const void *base);
-/* Writes what the option takes and its default: "10000 to 64M; default 256k". */
-void value_describe(struct buffer *b, const struct option *o);
 /* Writes a text so that YAML reads it as that text. */
 void text_write(struct buffer *b, const char *text);
 /* Notes a key that is in no table. `nearest` has been asked before with every name that there is. */

@@ -17,7 +17,7 @@ static const char head[] =
 static void show_help(struct buffer *b, const char *indent, const struct option *o)
 {
 	buffer_addf(b, "%s# %s\n%s# (", indent, o->help, indent);
-	value_describe(b, o);
+	option_describe(b, o);
 	buffer_adds(b, ")\n");
 }
 
@@ -46,7 +46,7 @@ static void show_listeners(struct buffer *b, const struct conf *c)
 {
 	for (const struct option *o = conf_listener_options; o->name; o++) {
 		buffer_addf(b, "# %s: %s (", o->name, o->help);
-		value_describe(b, o);
+		option_describe(b, o);
 		buffer_adds(b, ")\n");
 	}
 	buffer_addf(b, "listeners:%s\n", c->listener_count == 0 ? " []" : "");

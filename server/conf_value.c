@@ -220,6 +220,48 @@ void options_default(const struct option *table, void *base, struct arena *a)
 	}
 }
 
+static bool read_plain(const struct option *o, void *base, const char *text, struct arena *a)
+{
+	int64_t value;
+
+	if (is_text(o)) {
+		if (!is_one_line(text))
+			return false;
+		*(const char **)member(o, base) = *text ? arena_strdup(a, text) : NULL;
+		return true;
+	}
+	if (!parse(o, text, &value))
+		return false;
+	if (o->type != OPT_BOOL && o->type != OPT_CHOICE && !is_in_range(o, value))
+		return false;
+	store_number(o, base, value);
+	return true;
+}
+
+static void write_more(struct buffer *b, const char *glue, const struct option *o,
+                       void (*write)(struct buffer *b, const struct option *o))
+{
+	buffer_adds(b, glue);
+	write(b, o);
+}
+
+char *option_read(const struct option *o, void *base, const char *text, struct arena *a)
+{
+	struct buffer b = { 0 };
+
+	if (read_plain(o, base, text, a))
+		return NULL;
+	buffer_addf(&b, "'%s' wants %s", o->name, types[o->type].wants);
+	if (is_text(o))
+		buffer_adds(&b, ", one line without control characters");
+	else if (o->type == OPT_CHOICE)
+		write_more(&b, " ", o, write_choices);
+	else if (o->min != 0 || o->max != 0)
+		write_more(&b, ", ", o, write_range);
+	buffer_addf(&b, ", got '%.100s'", text);
+	return b.data;
+}
+
 unsigned options_count(const struct option *table)
 {
 	unsigned n = 0;
@@ -323,14 +365,13 @@ void text_write(struct buffer *b, const char *text)
 	buffer_adds(b, "'");
 }
 
-void value_write(struct buffer *b, const struct option *o, const void *base)
+static const char *text_of(const struct option *o, const void *base)
 {
-	if (is_text(o)) {
-		const char *text = *(const char *const *)(const void *)((const char *)base + o->offset);
-		if (text)
-			text_write(b, text);
-		return;
-	}
+	return *(const char *const *)(const void *)((const char *)base + o->offset);
+}
+
+static void number_write(struct buffer *b, const struct option *o, const void *base)
+{
 	int64_t value = number_of(o, base);
 	if (o->type == OPT_BOOL)
 		buffer_adds(b, value ? "true" : "false");
@@ -340,7 +381,23 @@ void value_write(struct buffer *b, const struct option *o, const void *base)
 		write_number(b, o, value);
 }
 
-void value_describe(struct buffer *b, const struct option *o)
+void value_write(struct buffer *b, const struct option *o, const void *base)
+{
+	if (!is_text(o))
+		number_write(b, o, base);
+	else if (text_of(o, base))
+		text_write(b, text_of(o, base));
+}
+
+void option_write(struct buffer *b, const struct option *o, const void *base)
+{
+	if (!is_text(o))
+		number_write(b, o, base);
+	else if (text_of(o, base))
+		buffer_adds(b, text_of(o, base));
+}
+
+void option_describe(struct buffer *b, const struct option *o)
 {
 	if (o->type == OPT_BOOL) {
 		buffer_adds(b, "true or false; ");

@@ -45,11 +45,27 @@ struct home *home_find(struct reactor *r, const struct jid *address)
 	return NULL;
 }
 
+const struct host *home_host_entry(const struct home *h)
+{
+	const struct hosts *hosts = h->reactor->hosts;
+	const struct host *host = hosts_find(hosts, jid_domain(h->jid), jid_domain_len(h->jid));
+	const struct service *service;
+
+	if (host)
+		return host;
+	service = hosts_find_service(hosts, jid_domain(h->jid), jid_domain_len(h->jid));
+	return service ? service->host : NULL;
+}
+
 static void home_read_policy(struct home *h)
 {
-	const struct host *host = hosts_find(h->reactor->hosts, jid_domain(h->jid), jid_domain_len(h->jid));
+	const struct host *host = home_host_entry(h);
+	const struct service *service = NULL;
 
-	h->records = host && host->records;
+	h->records = host && host->policy.record;
+	if (h->kind == HOME_SERVICE)
+		service = hosts_find_service(h->reactor->hosts, jid_domain(h->jid), jid_domain_len(h->jid));
+	h->service = service ? (int)service->module : -1;
 }
 
 static struct home *home_new(struct reactor *r, struct jid *address, unsigned kind)

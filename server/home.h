@@ -38,6 +38,7 @@ struct home {
 	struct reactor *reactor;
 	uint8_t kind, state;
 	bool is_retrying; /* WAKING: the database did not answer; hold_timer starts the next try */
+	int service;      /* HOME_SERVICE: whose, by module index; else, and when its host has gone, -1 */
 	bool records;     /* the host's policy, as of the present hosts snapshot */
 	int64_t account;
 	int64_t newest_entry; /* its newest index id */
@@ -99,6 +100,9 @@ void homes_rehost(struct reactor *r);
 
 /* What a home sends to itself: at once, or when it is held before all that waits in the mailbox. */
 void home_take_own(struct home *h, struct envelope *e);
+
+/* The host it belongs to, or NULL when that is gone. */
+const struct host *home_host_entry(const struct home *h);
 
 struct home *home_find(struct reactor *r, const struct jid *address); /* of the bare address, or NULL */
 

@@ -49,6 +49,21 @@ const void *module_options(struct ctx *c)
 	return c->home->reactor->conf->module_options[pass_of(c)->module];
 }
 
+const void *module_policy(struct ctx *c)
+{
+	const struct host *host = home_host_entry(c->home);
+	unsigned module = pass_of(c)->module;
+
+	return host ? host->module_policies[module] : c->home->reactor->hosts->none.module_policies[module];
+}
+
+const struct jid *home_host(const struct home *h)
+{
+	const struct host *host = home_host_entry(h);
+
+	return host ? host->jid : NULL;
+}
+
 bool module_features(struct ctx *c, unsigned i, const char *const **features)
 {
 	const struct hooks *hooks = c->home->reactor->hooks;
@@ -56,6 +71,10 @@ bool module_features(struct ctx *c, unsigned i, const char *const **features)
 	if (i >= hooks->module_count)
 		return false;
 	*features = hooks->features[i];
+	/* A host announces all that it and its accounts can do; a service only what is done there. */
+	if (c->home->kind == HOME_SERVICE &&
+	    !((hooks->homes[i] & HOME_SERVICE) && home_has_module(c->home, i)))
+		*features = NULL;
 	return true;
 }
 
@@ -119,7 +138,8 @@ void disco_run(struct ctx *c, enum event event, struct stanza *st, struct elemen
 	p->disco_stanza = st;
 	for (unsigned i = 0; i < list->count; i++) {
 		p->module = list->entries[i].module;
-		list->entries[i].hook->run(c);
+		if (home_has_module(c->home, p->module))
+			list->entries[i].hook->run(c);
 	}
 	p->module = module;
 }

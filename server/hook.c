@@ -104,6 +104,7 @@ static void hook_insert(struct load *l, const struct hook *hook)
 {
 	struct hooks *h = l->hooks;
 
+	h->homes[l->index] |= hook->homes;
 	if (hook->event == EVENT_IQ) {
 		iq_insert(l, hook);
 		return;
@@ -169,6 +170,7 @@ struct hooks *hooks_load(const char *dir, const struct module_conf *modules, uns
 
 	h->modules = mem_zalloc((count + 1) * sizeof *h->modules);
 	h->handles = mem_zalloc((count + 1) * sizeof *h->handles);
+	h->homes = mem_zalloc(count + 1);
 	h->features = mem_zalloc((count + 1) * sizeof *h->features);
 	for (unsigned i = 0; i < count; i++) {
 		struct load l = { .hooks = h, .conf = &modules[i], .errors = &problems };
@@ -199,6 +201,7 @@ void hooks_free(struct hooks *h)
 	hash_free(&h->iqs);
 	buffer_free(&h->stream_features);
 	mem_free(h->features);
+	mem_free(h->homes);
 	mem_free(h->handles);
 	mem_free(h->modules);
 	mem_free(h);

@@ -5,7 +5,7 @@
 
 #include "module.h"
 
-#define HOME_KINDS 5   /* bits of enum home_kind */
+#define HOME_KINDS 6   /* bits of enum home_kind */
 #define STANZA_KINDS 3 /* message, presence, iq */
 
 struct hook_entry {
@@ -30,6 +30,7 @@ struct hooks {
 	const struct module **modules;
 	void **handles; /* dlopen's */
 	unsigned module_count;
+	uint8_t *homes;                /* by module: at which kinds it has hooks */
 	const char *const **features;  /* the modules' lists, for disco */
 	struct buffer stream_features; /* all of them, as written after login */
 };

@@ -1,8 +1,8 @@
 /* module.h - the only header a module includes: what a module is and all it can do.
  *
  * A module is one const descriptor in a shared object, NAME.so, exported as `mod_NAME`. It says what it
- * handles (hooks), what it announces (features), what can be configured (options) and how much it keeps
- * per home. It has no other state, sees no other home, and never waits except by `fetch` and `hold`.
+ * handles (hooks), what it announces (features), what can be configured for the node (options) and for
+ * each host (policies), and how much it keeps per home. It has no other state, sees no other home, and never waits except by `fetch` and `hold`.
  * modules/ping.c is the whole of a small one; ARCHITECTURE walks through it.
  *
  * Words. home: the single owner of the live state of one address (a user, a served host ...), which
@@ -34,7 +34,8 @@ enum home_kind {
 	HOME_USER = 2, /* local@domain of a served domain */
 	HOME_ROOM = 4,
 	HOME_COMPONENT = 8,
-	HOME_REMOTE = 16
+	HOME_REMOTE = 16,
+	HOME_SERVICE = 32 /* an address that a module owns below each served domain; without state too */
 };
 
 enum direction { OUT, IN };
@@ -145,7 +146,10 @@ struct module {
 	const struct hook *hooks;
 	const struct option *options; /* or NULL */
 	size_t options_size;
-	size_t home_size;              /* bytes per home, zeroed when first asked for */
+	const struct option *policies; /* what each host may set for itself, "NAME.OPTION"; or NULL */
+	size_t policies_size;
+	const char *service; /* "proxy": the module owns the address proxy.DOMAIN of each host; or NULL */
+	size_t home_size;    /* bytes per home, zeroed when first asked for */
 	void (*home_free)(void *data); /* frees what those bytes hold on to; or NULL */
 };
 
@@ -157,7 +161,11 @@ int64_t home_account(const struct home *h); /* a user's account id: the incarnat
 bool home_records(const struct home *h);    /* the host's policy: are messages on record? */
 void *home_data(struct ctx *c);             /* this module's bytes in this home */
 const void *module_options(struct ctx *c);  /* this module's options struct, of the present snapshot */
-struct roster *home_roster(struct home *h); /* a user's contact list: roster.h */
+/* This module's policies struct, as the host of this home has set it; good until the handler returns. */
+const void *module_policy(struct ctx *c);
+/* The served domain this home belongs to: of a user, of the host itself, of a service below it. */
+const struct jid *home_host(const struct home *h); /* NULL when it has just been removed */
+struct roster *home_roster(struct home *h);        /* a user's contact list: roster.h */
 /* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
 void roster_item_write(struct stanza *st, struct element *query, const struct roster_item *item);
 /* Pushes an item to every session that has asked for the roster (section 2.1.6). */

@@ -11,19 +11,18 @@
 #include <unistd.h>
 
 static int config_check(struct call *c);
-static bool prepare_record(struct call *c);
 
 /* ---- the table */
 
 static const struct word host_word[] = { { "NAME", "name", WORD_HOST, false }, { 0 } };
+static const struct word host_set_words[] = { { "NAME", "name", WORD_HOST, false },
+	                                      { "POLICY", "policy", WORD_POLICY, false },
+	                                      { "VALUE", "value", WORD_VALUE, true },
+	                                      { 0 } };
 static const struct word jid_word[] = { { "JID", "jid", WORD_JID, false }, { 0 } };
 static const struct word of_host_word[] = { { "HOST", "host", WORD_HOST, true }, { 0 } };
 static const struct word file_word[] = { { "FILE", "file", WORD_FILE, true }, { 0 } };
 
-static const struct flag record_flags[] = {
-	{ "--record", "on|off", "whether messages are put on record before they are delivered (on)" },
-	{ 0 },
-};
 static const struct flag password_flags[] = {
 	{ "--password-stdin", NULL, "reads the password from the first line of standard input" },
 	{ "--password-file", "FILE", "reads it from the first line of FILE" },
@@ -42,6 +41,15 @@ static const struct column host_columns[] = {
 	{ 0 },
 };
 static const struct table host_table = { "hosts", host_columns, "No hosts are served." };
+
+static const struct column policy_columns[] = {
+	{ "policy", "POLICY", false },
+	{ "value", "VALUE", false },
+	{ "wants", "TAKES", false },
+	{ "about", "", false },
+	{ 0 },
+};
+static const struct table policy_table = { "policies", policy_columns, "There are no policies." };
 
 static const struct column user_columns[] = {
 	{ "jid", "ACCOUNT", false },
@@ -71,8 +79,6 @@ const struct verb verbs[] = {
 	    .more = "The certificate is read from the directory of the configuration's node.certificates: "
 		    "NAME.crt and NAME.key.",
 	    .words = host_word,
-	    .flags = record_flags,
-	    .prepare = prepare_record,
 	    .done = "Added",
 	},
 	{
@@ -81,11 +87,16 @@ const struct verb verbs[] = {
 	    .table = &host_table,
 	},
 	{
-	    .name = "host set",
-	    .about = "Changes the policy of a served domain, from the next message on.",
+	    .name = "host show",
+	    .about = "Shows what a served domain has set for itself, and what can be set.",
 	    .words = host_word,
-	    .flags = record_flags,
-	    .prepare = prepare_record,
+	    .table = &policy_table,
+	},
+	{
+	    .name = "host set",
+	    .about = "Changes a policy of a served domain, from now on.",
+	    .more = "Without VALUE the policy is at its default again.",
+	    .words = host_set_words,
 	    .done = "Changed",
 	},
 	{
@@ -374,18 +385,6 @@ static bool words_to_args(struct call *c)
 }
 
 /* ---- what single commands need */
-
-static bool prepare_record(struct call *c)
-{
-	const char *value = call_flag(c, "--record");
-	if (!value)
-		return true;
-	if (strcmp(value, "on") != 0 && strcmp(value, "off") != 0)
-		return complain_usage(c, "Say --record on, or --record off.",
-		                      "--record knows no such value:", value);
-	json_object_set_new(c->args, "record", json_boolean(strcmp(value, "on") == 0));
-	return true;
-}
 
 /* The server beside this tool, as they are installed and built together. */
 static char *musterd_path(void)

@@ -15,13 +15,13 @@
 #include "control.h"
 #include "mem.h"
 
-#define WORDS_MAX 2
+#define WORDS_MAX 3
 #define FLAGS_MAX 4
 #define COLUMNS_MAX 8
 
 struct call;
 
-enum word_kind { WORD_HOST, WORD_JID, WORD_FILE };
+enum word_kind { WORD_HOST, WORD_JID, WORD_FILE, WORD_POLICY, WORD_VALUE };
 
 /* A word behind the command: "JID". */
 struct word {

@@ -245,7 +245,7 @@ static bool on_names(struct call *c, const json_t *page, void *arg)
 
 static void complete_names(struct call *c, struct completion *to, enum word_kind kind)
 {
-	if (kind == WORD_FILE)
+	if (kind != WORD_HOST && kind != WORD_JID)
 		return; /* the shell does these */
 	to->key = kind == WORD_HOST ? "name" : "jid";
 	json_t *result =

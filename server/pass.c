@@ -102,7 +102,7 @@ static enum verdict pass_answer(struct pass *p)
 		return refuse(c, BAD_REQUEST, NULL);
 	if (h->state == HOME_AWAKE && !jid_has_resource(c->to))
 		e = hooks_find_iq(h->reactor->hooks, c->stanza->type, payload->ns, payload->name, h->kind);
-	if (!e)
+	if (!e || !home_has_module(h, e->module))
 		return refuse(c, SERVICE_UNAVAILABLE, NULL);
 	p->module = e->module;
 	return e->hook->run(c);
@@ -190,7 +190,7 @@ static enum verdict pass_step(struct pass *p)
 	}
 	e = &p->list->entries[p->at++];
 	p->module = e->module;
-	return e->hook->run(&p->ctx);
+	return home_has_module(p->ctx.home, e->module) ? e->hook->run(&p->ctx) : PASS;
 }
 
 static bool pass_is_before_copy(const struct pass *p)

@@ -23,4 +23,11 @@ uint64_t home_write(struct home *h, struct write *w, store_rows_fn *fn, struct p
 void pass_send(struct pass *p, struct envelope *e); /* routes and lets it leave */
 enum verdict pass_route(struct pass *p);            /* the end of the OUT pass */
 
+/* A module that owns services has no part in those of others. */
+static inline bool home_has_module(const struct home *h, unsigned module)
+{
+	return h->kind != HOME_SERVICE || h->service == (int)module ||
+	       !h->reactor->hooks->modules[module]->service;
+}
+
 #endif

@@ -5,14 +5,16 @@
 
 unsigned router_home_of(const struct reactor *r, const struct jid *to, enum home_kind *kind)
 {
-	bool is_served = hosts_find(r->hosts, jid_domain(to), jid_domain_len(to)) != NULL;
+	bool is_host = hosts_find(r->hosts, jid_domain(to), jid_domain_len(to)) != NULL;
+	bool is_service = !is_host && hosts_find_service(r->hosts, jid_domain(to), jid_domain_len(to));
 
 	if (!jid_has_local(to)) {
-		*kind = is_served ? HOME_HOST : HOME_REMOTE;
+		*kind = is_host ? HOME_HOST : is_service ? HOME_SERVICE : HOME_REMOTE;
 		return r->index;
 	}
-	/* Also where a host has been removed: what still ends there finds the home. */
-	*kind = is_served ? HOME_USER : HOME_REMOTE;
+	/* Also where a host has been removed: what still ends there finds the home. Below a service nobody
+	 * has an account, and the home says so. */
+	*kind = is_host || is_service ? HOME_USER : HOME_REMOTE;
 	return to->hash % r->server->reactor_count;
 }
 

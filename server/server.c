@@ -143,7 +143,7 @@ static void keep_hosts(void *arg, const struct rows *rows)
 	struct server *srv = arg;
 	char *problems = NULL;
 
-	srv->hosts = hosts_new(rows, srv->conf->node.certificates, &problems);
+	srv->hosts = hosts_new(rows, srv->hooks, srv->conf->node.certificates, &problems);
 	server_log_lines(problems);
 	mem_free(problems);
 }

@@ -49,7 +49,8 @@ static void on_hosts(void *arg, const struct rows *rows)
 		rehost_end(rehost, false);
 		return;
 	}
-	rehost->hosts = hosts_new(rows, srv->reactors[0]->conf->node.certificates, &rehost->problems);
+	rehost->hosts =
+	    hosts_new(rows, srv->hooks, srv->reactors[0]->conf->node.certificates, &rehost->problems);
 	server_each(srv, rehost_step, rehost_done, rehost);
 }
 

@@ -94,9 +94,9 @@ do_start() {
 	start_postgresql
 	configure
 	run_musterd
-	local record=off
-	[ "$ARCHIVE" = 0 ] || record=on
-	"$BUILD/musterctl" --socket "$DIR/run/control.sock" host set localhost --record $record >/dev/null
+	local record=false
+	[ "$ARCHIVE" = 0 ] || record=true
+	"$BUILD/musterctl" --socket "$DIR/run/control.sock" host set localhost record $record >/dev/null
 }
 
 do_stop() {

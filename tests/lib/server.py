@@ -119,7 +119,9 @@ class Musterd:
         self.configure()
         self.start()
         for h in hosts:
-            self.ctl("host", "add", h, "--record", "off" if h in quiet else "on")
+            self.ctl("host", "add", h)
+            if h in quiet:
+                self.ctl("host", "set", h, "record", "false")
 
     def configure(self):
         if self.conninfo:

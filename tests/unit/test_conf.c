@@ -615,7 +615,7 @@ static void man_has(const char *man, const struct option *table, const char *sho
 			                   at);
 			mem_free(line);
 		} else {
-			value_describe(&b, o);
+			option_describe(&b, o);
 			entry = mem_printf("\n.It Ic %s Pq %s\n", o->name, b.data);
 		}
 		if (!strstr(man, entry))

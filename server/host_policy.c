@@ -1,0 +1,74 @@
+/* host_policy.c - what a host may set for itself: the core's table, and those of the modules. Used when the
+ * hosts are read, and by the administrator's commands. */
+#include <string.h>
+
+#include "conf.h"
+#include "hook.h"
+#include "host.h"
+
+/* clang-format off */
+
+const struct option host_policy_options[] = {
+	{ .name = "record", .type = OPT_BOOL, .offset = offsetof(struct host_policy, record), .fallback = "true",
+	  .help = "Whether messages are put on record before they are delivered." },
+	OPTIONS_END
+};
+
+/* clang-format on */
+
+void host_policy_default(struct host *host, const struct hooks *hooks, struct arena *a)
+{
+	options_default(host_policy_options, &host->policy, a);
+	host->module_policies = arena_zalloc(a, (hooks->module_count + 1) * sizeof(void *));
+	for (unsigned i = 0; i < hooks->module_count; i++) {
+		const struct module *m = hooks->modules[i];
+
+		if (!m->policies)
+			continue;
+		host->module_policies[i] = arena_zalloc(a, m->policies_size);
+		options_default(m->policies, host->module_policies[i], a);
+	}
+}
+
+struct search {
+	const char *name;
+	const struct option *found;
+	const void *base;
+};
+
+static void search_look(void *arg, const char *name, const struct option *option, const void *base)
+{
+	struct search *s = arg;
+
+	if (strcmp(name, s->name) != 0)
+		return;
+	s->found = option;
+	s->base = base;
+}
+
+char *host_policy_read(struct host *host, const struct hooks *hooks, const char *name, const char *value,
+                       struct arena *a)
+{
+	struct search s = { .name = name };
+
+	host_policy_each(host, hooks, search_look, &s);
+	if (!s.found)
+		return mem_printf("no loaded module knows a policy \"%.100s\"", name);
+	return option_read(s.found, (void *)s.base, value, a);
+}
+
+void host_policy_each(const struct host *host, const struct hooks *hooks, host_policy_fn *fn, void *arg)
+{
+	const struct option *o;
+	char *name;
+
+	for (o = host_policy_options; o->name; o++)
+		fn(arg, o->name, o, &host->policy);
+	for (unsigned i = 0; i < hooks->module_count; i++) {
+		for (o = hooks->modules[i]->policies; o && o->name; o++) {
+			name = mem_printf("%s.%s", hooks->modules[i]->name, o->name);
+			fn(arg, name, o, host->module_policies[i]);
+			mem_free(name);
+		}
+	}
+}
