@@ -59,21 +59,28 @@ static enum verdict on_load(struct ctx *c, const struct rows *rows)
 
 /* ---- reading */
 
-/* Section 2.1.3: only the account's own sessions. */
+/* Section 2.1.3: only the account's own sessions. Section 2.6.3: whoever holds the present version gets an empty
+ * result; of any other one nothing is known here but that it is not this, so the whole roster follows. */
 static enum verdict on_get(struct ctx *c)
 {
 	struct session *s = is_from_owner(c) && jid_has_resource(c->from)
 	                        ? session_find(c->home, jid_resource(c->from))
 	                        : NULL;
+	const char *known = element_get(element_first(c->stanza->root), "ver");
 	const struct roster_item *item = NULL;
+	char version[ROSTER_VERSION_SIZE];
 	struct stanza *result;
 	struct element *query;
 
 	if (!s)
 		return refuse(c, FORBIDDEN, NULL);
 	s->wants_roster = true;
+	roster_version(home_roster(c->home), version);
+	if (known && strcmp(known, version) == 0)
+		return reply(c, NULL);
 	result = reply_new(c);
 	query = element_add(result, result->root, "query", ROSTER_NS);
+	element_set(result, query, "ver", version);
 	while ((item = roster_walk(home_roster(c->home), item)))
 		if (item->in_roster)
 			roster_item_write(result, query, item);
@@ -279,6 +286,11 @@ static enum verdict on_set(struct ctx *c)
 
 static const char *const features[] = { ROSTER_NS, NULL };
 
+static const char *const stream_features[] = {
+	"<ver xmlns='urn:xmpp:features:rosterver'/>",
+	NULL,
+};
+
 static const struct hook hooks[] = {
 	ON_LOAD(HOME_USER, &sql_load, on_load),
 	ON_IQ_GET(ROSTER_NS, "query", HOME_USER, on_get),
@@ -292,6 +304,7 @@ const struct module mod_roster = {
 	.about = "The contact list.",
 	.spec = "RFC 6121 section 2",
 	.features = features,
+	.stream_features = stream_features,
 	.hooks = hooks,
 	.options = options,
 	.options_size = sizeof(struct roster_options),

@@ -168,8 +168,10 @@ const struct jid *home_host(const struct home *h); /* NULL when it has just been
 struct roster *home_roster(struct home *h);        /* a user's contact list: roster.h */
 /* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
 void roster_item_write(struct stanza *st, struct element *query, const struct roster_item *item);
-/* Pushes an item to every session that has asked for the roster (section 2.1.6). */
-void roster_push(struct ctx *c, const struct roster_item *item);
+/* Pushes an item to every session that has asked for the roster (section 2.1.6), when it has been altered in
+ * memory: the push carries the roster's new version. An item that leaves the roster is pushed before it is freed.
+ */
+void roster_push(struct ctx *c, struct roster_item *item);
 /* The features of loaded module number i, NULL-terminated (or NULL for none); false when there is no such
  * module. For disco. */
 bool module_features(struct ctx *c, unsigned i, const char *const **features);

@@ -28,6 +28,7 @@ struct roster_item {
 	bool in_roster;         /* false: only remembers pending_in or approved; no client sees it */
 	uint8_t source;         /* enum roster_source */
 	struct stanza *request; /* the waiting subscribe, for pending_in; or NULL */
+	uint64_t digest;        /* of what clients see of it; 0: to be made (roster_push.c) */
 };
 
 struct roster {
@@ -62,6 +63,11 @@ static inline bool roster_is_seen(const struct roster_item *i) /* we may have th
  * text: NULL). The caller frees what it gets: a string; a NULL-terminated array in one allocation. */
 char *roster_groups_text(char *const *groups);
 char **roster_groups_parse(const char *text);
+
+/* The version of what clients see of the roster (RFC 6121 section 2.6): the same roster has the same one. Who
+ * alters an item pushes it (roster_push), and so makes the version a new one. */
+#define ROSTER_VERSION_SIZE 17
+void roster_version(const struct roster *r, char out[ROSTER_VERSION_SIZE]);
 
 const char *roster_subscription_name(uint8_t subscription); /* "none", "to", "from", "both" */
 
