@@ -1,5 +1,6 @@
 /* home_view.c - a home as modules see it through module.h: who it is, what they keep in it, ids, disco. */
 #include "pass_parts.h"
+#include "server.h"
 
 const struct jid *home_jid(const struct home *h)
 {
@@ -81,6 +82,11 @@ bool module_features(struct ctx *c, unsigned i, const char *const **features)
 bool is_from_owner(const struct ctx *c)
 {
 	return jid_is_same_bare(c->from, c->home->jid);
+}
+
+int64_t server_started(const struct ctx *c)
+{
+	return c->home->reactor->server->started;
 }
 
 int64_t now_us(const struct ctx *c)

@@ -177,6 +177,7 @@ void roster_push(struct ctx *c, struct roster_item *item);
 bool module_features(struct ctx *c, unsigned i, const char *const **features);
 bool is_from_owner(const struct ctx *c); /* the stanza comes from this very account */
 const char *muster_version(void);
+int64_t server_started(const struct ctx *c); /* Unix seconds */
 
 /* ---- its sessions: bound resources. A pointer is good until the handler returns or waits. */
 
