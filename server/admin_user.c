@@ -173,11 +173,24 @@ static void on_derived(uv_work_t *work, int status)
 	explicit_bzero(k, sizeof(*k));
 }
 
+static void refuse_name(struct request *r, const struct jid *j)
+{
+	request_failf(
+	    r, CONTROL_REFUSED,
+	    "Write it in the form in which letters are compared: \"ss\", for example, instead of a "
+	    "sharp s, and no \\20 at either end.",
+	    "No account can be made with the name %s: it could be mistaken for another.", j->text);
+}
+
 static void set_password(struct request *r, bool is_new)
 {
 	struct user_job *job = job_new(r);
 	if (!job || !admin_may_write(r))
 		return;
+	if (is_new && !jid_is_registrable(job->jid)) {
+		refuse_name(r, job->jid);
+		return;
+	}
 	job->is_new = is_new;
 	job->password = request_arg(r, "password");
 	job->work.data = job;

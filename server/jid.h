@@ -85,6 +85,12 @@ bool jid_prepare_resource(const char *s, size_t n, char *out) MUST_CHECK;
  * up to JID_PART_MAX bytes. */
 bool jid_prepare_password(const char *s, size_t n, char *out) MUST_CHECK;
 
+/* Whether an account may be made with this address: stricter than what may be written to. Two localparts that
+ * differ in nothing but case or form (fußball and fussball, a final and a medial sigma) are different
+ * addresses; one of them, the folded one, can be had, so that nobody takes the look-alike of another (RFC 7622
+ * section 3.5, RFC 8264 section 12.5). XEP-0106 adds: no escaped space at either end. */
+bool jid_is_registrable(const struct jid *j) MUST_CHECK;
+
 /* The domain as DNS and certificates write it (A-labels): false when there is no such form. */
 bool jid_domain_to_ascii(const char *domain, char *out, size_t size) MUST_CHECK;
 

@@ -383,6 +383,38 @@ bool jid_prepare_password(const char *s, size_t n, char *out)
 	return opaque_string(s, n, out);
 }
 
+/* ---- which localparts an account may be made with */
+
+static bool begins_with_space(const char *s, size_t n)
+{
+	return n >= 3 && memcmp(s, "\\20", 3) == 0;
+}
+
+/* It is its own NFKC(casefold(x)). */
+static bool is_folded(const char *s, size_t n)
+{
+	size_t len = n;
+	uint8_t room[JID_PART_MAX], *folded;
+	bool same;
+
+	folded = u8_casefold((const uint8_t *)s, n, NULL, UNINORM_NFKC, room, &len);
+	ASSERT(folded); /* it is UTF-8: only memory could have been wanting */
+	same = len == n && memcmp(folded, s, n) == 0;
+	if (folded != room)
+		mem_free(folded);
+	return same;
+}
+
+bool jid_is_registrable(const struct jid *j)
+{
+	const char *local = j->text;
+	size_t n = j->local_len;
+
+	if (n == 0 || begins_with_space(local, n) || (n >= 3 && begins_with_space(local + n - 3, 3)))
+		return false;
+	return is_folded(local, n);
+}
+
 /* ---- domains */
 
 #define LABEL_MAX 63

@@ -4,7 +4,7 @@ Used by the scene runner and the crash test. It owns one TCP connection. What th
 its order, into `inbox` as events: an Element for each first-level element, CLOSE for </stream:stream>,
 and EOF when the connection has ended. Whoever uses it takes the events out with next().
 
-A *fence* is an IQ ping that shows that everything which came before its answer has been seen. Requests
+A *fence* is a ping or the like: when it is answered, everything which came before has been seen. Requests
 and answers of fences never enter the inbox.
 """
 
@@ -27,6 +27,11 @@ NS_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 NS_PING = "urn:xmpp:ping"
 NS_XML = "http://www.w3.org/XML/1998/namespace"
+
+# What fences are made of.
+FENCES = ((NS_CLIENT, "iq"), (NS_CLIENT, "message"))
+PING = "<iq type='get' id='%s' to=%s><ping xmlns='" + NS_PING + "'/></iq>"
+GROUPCHAT = "<message type='groupchat' id='%s' to=%s/>"
 
 TIMEOUT = 10  # seconds for each single thing that is waited for
 
@@ -272,7 +277,7 @@ class Client:
         self.arrived.set()
 
     def on_element(self, e):
-        if (e.ns, e.name) == (NS_CLIENT, "iq") and (e.get("id") or "").startswith("fence-"):
+        if (e.ns, e.name) in FENCES and (e.get("id") or "").startswith("fence-"):
             self.on_fence(e)
             return
         e.map_strings(self.change)
@@ -281,6 +286,7 @@ class Client:
         self.put(e)
 
     def on_fence(self, iq):
+        """Also a message's error."""
         if iq.get("type") == "get":
             self.write("<iq type='result' id=%s to=%s/>" % (quoteattr(iq.get("id")), quoteattr(iq.get("from"))))
         elif iq.get("id") in self.fences:
@@ -468,13 +474,13 @@ class Client:
 
     # ---- fences
 
-    def fence(self, to):
-        """Pings `to`; the future is done when an answer, of any kind, has come."""
+    def fence(self, text, to):
+        """Sends `to` something that is always answered; the future is done when an answer has come."""
         self.fence_count += 1
         ident = "fence-%d" % self.fence_count
         future = asyncio.get_running_loop().create_future()
         self.fences[ident] = future
-        self.write("<iq type='get' id='%s' to=%s><ping xmlns='%s'/></iq>" % (ident, quoteattr(to), NS_PING))
+        self.write(text % (ident, quoteattr(to)))
         return future
 
 
@@ -487,13 +493,16 @@ class SaslFailure(Failure):
 async def fences(clients, accounts):
     """Returns when everything that was on its way between these clients and accounts has arrived.
 
-    A stanza and a ping between the same two addresses keep their order (RFC 6120 section 10.1). An
-    answer may cause further stanzas (a subscription's push, an error), so there are two rounds."""
+    A stanza and a ping between the same two addresses keep their order (RFC 6120 section 10.1). What an
+    account keeps for later nobody sees arrive, and a ping need not wait until it is on record: behind it goes
+    a groupchat message, which no account takes (RFC 6121 section 8.5.2.1.1). An answer may cause further
+    stanzas (a subscription's push, an error), so there are two rounds."""
     for _ in range(2):
         waiting = []
         for c in clients:
-            for to in list(accounts) + [other.jid for other in clients if other is not c]:
-                waiting.append(c.fence(to))
+            waiting += [c.fence(PING, to) for to in accounts]
+            waiting += [c.fence(GROUPCHAT, to) for to in accounts]
+            waiting += [c.fence(PING, other.jid) for other in clients if other is not c]
         if not waiting:
             return
         done, pending = await asyncio.wait(waiting, timeout=TIMEOUT)

@@ -68,6 +68,81 @@ static const struct example addresses[] = {
 	{ "example.org/\xc0\x80", NULL },
 };
 
+/* RFC 8265 section 3.5: its examples of user names, legal ones and others. */
+static const struct example usernames[] = {
+	{ "juliet@example.com", NULL }, /* legal there, but no localpart: RFC 7622 section 3.3.1 */
+	{ "fussball", "fussball" },
+	{ "fu\u00dfball", "fu\u00dfball" },
+	{ "\u03c0", "\u03c0" },
+	{ "\u03a3", "\u03c3" },
+	{ "\u03c3", "\u03c3" },
+	{ "\u03c2", "\u03c2" },
+	{ "foo bar", NULL },
+	{ "", NULL },
+	{ "henry\u2163", NULL },
+	{ "\u265a", NULL },
+	/* XEP-0106: an escaped localpart is a localpart like any other, and stays as it is. */
+	{ "\\20space", "\\20space" },
+	{ "d\\27artagnan", "d\\27artagnan" },
+	{ "\\5c20", "\\5c20" },
+	{ "c\\3A\\5Cnet", "c\\3a\\5cnet" },
+	{ "\\", "\\" },
+};
+
+/* One for each category of RFC 8264 section 9, in the order of its table: the value that it derives to decides
+ * whether a code point may stand in a localpart (IdentifierClass) and in a resource (FreeformClass). */
+static const struct {
+	const char *given;
+	bool in_local, in_resource;
+} categories[] = {
+	{ "\u00e9", true, true },   /* 9.1 LetterDigits */
+	{ "\u0937", true, true },   /* ... Lo */
+	{ "\u0660", false, true },  /* 9.6 Exceptions, CONTEXTO: meets it, but not the Bidi Rule */
+	{ "\u00df", true, true },   /* ... PVALID */
+	{ "\u0640", false, false }, /* ... DISALLOWED */
+	{ "\u302e", false, false }, /* ... DISALLOWED */
+	{ "\u200d", false, false }, /* 9.8 JoinControl, alone */
+	{ "\u1160", false, false }, /* 9.9 OldHangulJamo */
+	{ "\u0378", false, false }, /* 9.10 Unassigned */
+	{ "!", true, true },        /* 9.11 ASCII7 */
+	{ "\x01", false, false },   /* 9.12 Controls */
+	{ "\u00ad", false, false }, /* 9.13 PrecisIgnorableProperties */
+	{ "\ufdd0", false, false }, /* ... Noncharacter_Code_Point */
+	{ "\u2003", false, true },  /* 9.14 Spaces */
+	{ "\u2665", false, true },  /* 9.15 Symbols */
+	{ "\u20ac", false, true },  /* ... Sc */
+	{ "\u00a1", false, true },  /* 9.16 Punctuation */
+	{ "\u017f", false, true },  /* 9.17 HasCompat: long s */
+	{ "\u2168", false, true },  /* ... and 9.18 OtherLetterDigits */
+	{ "\u16ee", false, true },  /* 9.18, without compatibility equivalent */
+	{ "\ue000", false, false }, /* private use */
+	{ "\xf3\xa0\x84\x80", false, false }, /* variation selector 17 */
+};
+
+/* Accounts: what may be written to, and what may be registered. */
+static const struct {
+	const char *given;
+	bool registrable;
+} accounts[] = {
+	{ "romeo@example.org", true },
+	{ "ROMEO@example.org", true }, /* prepared, it is the line above */
+	{ "\u00e9cole@example.org", true },
+	{ "e\u0301cole@example.org", true },
+	{ "\u03c3@example.org", true },
+	{ "\u03c2@example.org", false },
+	{ "fussball@example.org", true },
+	{ "fu\u00dfball@example.org", false },
+	{ "\u0149a@example.org", false },
+	{ "\u0130@example.org", true }, /* prepared: i and a dot */
+	{ "\u05d0\u05d1@example.org", true },
+	{ "foo\\20bar@example.org", true },
+	{ "\\20foo@example.org", false },
+	{ "foo\\20@example.org", false },
+	{ "\\20@example.org", false },
+	{ "\\2@example.org", true },
+	{ "example.org", false },
+};
+
 static const struct example localparts[] = {
 	{ "\u00c9cole", "\u00e9cole" },
 	{ "e\u0301cole", "\u00e9cole" },
@@ -224,6 +299,36 @@ static void test_localparts(void **state)
 	check_all(localparts, COUNT_OF(localparts), jid_prepare_local);
 }
 
+static void test_usernames(void **state)
+{
+	(void)state;
+	check_all(usernames, COUNT_OF(usernames), jid_prepare_local);
+}
+
+static void test_categories(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(categories); i++) {
+		const char *s = categories[i].given;
+		char out[JID_PART_MAX + 1];
+		if (jid_prepare_local(s, strlen(s), out) != categories[i].in_local ||
+		    jid_prepare_resource(s, strlen(s), out) != categories[i].in_resource)
+			fail_msg("category %zu: \"%s\"", i, s);
+	}
+}
+
+static void test_accounts(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(accounts); i++) {
+		struct jid *j = jid_parse(accounts[i].given, strlen(accounts[i].given));
+		bool registrable = j && jid_is_registrable(j);
+		jid_unref(j);
+		if (registrable != accounts[i].registrable)
+			fail_msg("\"%s\" is %sregistrable", accounts[i].given, registrable ? "" : "not ");
+	}
+}
+
 static void test_passwords(void **state)
 {
 	(void)state;
@@ -376,17 +481,13 @@ static void test_domain_to_ascii(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_addresses),
-		cmocka_unit_test(test_localparts),
-		cmocka_unit_test(test_passwords),
-		cmocka_unit_test(test_domains),
-		cmocka_unit_test(test_ascii_localparts),
-		cmocka_unit_test(test_nul_is_no_end),
-		cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_make),
-		cmocka_unit_test(test_bare_and_back),
-		cmocka_unit_test(test_domain_to_ascii),
+		cmocka_unit_test(test_addresses),     cmocka_unit_test(test_usernames),
+		cmocka_unit_test(test_categories),    cmocka_unit_test(test_accounts),
+		cmocka_unit_test(test_localparts),    cmocka_unit_test(test_passwords),
+		cmocka_unit_test(test_domains),       cmocka_unit_test(test_ascii_localparts),
+		cmocka_unit_test(test_nul_is_no_end), cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_parts),         cmocka_unit_test(test_make),
+		cmocka_unit_test(test_bare_and_back), cmocka_unit_test(test_domain_to_ascii),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
