@@ -7,6 +7,8 @@
  *   {"ok":false,"error":"what went wrong.","hint":"What to do next.","code":1}
  * Requests of one connection are answered one after the other, in order.
  *
+ * Where no server runs, musterctl starts one that does nothing but serve it (`musterd --admin-fd`).
+ *
  * Bounded: 1 MB a line, 16 connections, 60 s for a peer to send its line or to take its answer. */
 #ifndef MUSTER_CONTROL_H
 #define MUSTER_CONTROL_H
@@ -40,7 +42,8 @@ struct request;
 enum argument_type {
 	ARGUMENT_TEXT,
 	ARGUMENT_SECRET, /* a text that is never logged, and overwritten when the request ends */
-	ARGUMENT_BOOL
+	ARGUMENT_BOOL,
+	ARGUMENT_LIST /* an array, whose handler checks what is in it; never logged */
 };
 
 struct argument {
@@ -69,6 +72,12 @@ struct control;
  */
 struct control *control_open(uv_loop_t *loop, const char *path, const struct command *commands,
                              void *server, char **error) MUST_CHECK;
+/* The same commands on one connection that is there already, as musterctl makes it where no server runs.
+ * Takes `fd` over. `ended` runs when the connection is gone; then control_close is due. */
+struct control *control_adopt(uv_loop_t *loop, int fd, const struct command *commands, void *server,
+                              void (*ended)(void *server)) MUST_CHECK;
+/* Says on such a connection, blocking, why there will be no commands; closes it. */
+void control_decline(int fd, enum control_code code, const char *sentence, const char *hint);
 /* Removes the socket and drops the connections; an answer that has not been written by then is lost.
  * `closed` runs when nothing is left on the loop. A request still at work stays good until it is
  * answered, into nothing. */
@@ -84,6 +93,7 @@ void *request_server(const struct request *r);
 /* Its arguments: they live as long as the request. A text that was not given is NULL. */
 const char *request_arg(const struct request *r, const char *name);
 bool request_bool(const struct request *r, const char *name, bool fallback);
+const json_t *request_list(const struct request *r, const char *name); /* or NULL */
 /* Memory that is freed with the request. */
 struct arena *request_arena(struct request *r);
 /* Runs `fn` when the request ends, for what its memory holds on to; once per request. */

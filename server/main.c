@@ -1,5 +1,6 @@
 /* main.c - musterd's command line. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "conf.h"
@@ -45,10 +46,12 @@ static int inspect(const char *path, bool show)
 	return is_good ? 0 : 2;
 }
 
-/* What the arguments ask for. */
+/* What the arguments ask for. --admin-fd is musterctl's, and in no help: it starts a musterd that serves the
+ * socket of that number and nothing else. */
 struct wish {
 	const char *path;
 	bool check, show, version, help;
+	const char *admin_fd;
 };
 
 /* False: an argument that is not known, or one that lacks its value. (getopt_long's struct option is
@@ -64,6 +67,10 @@ static bool wish_read(struct wish *w, char **argv)
 			w->path = *at;
 		} else if (strncmp(a, "--config=", 9) == 0) {
 			w->path = a + 9;
+		} else if (strcmp(a, "--admin-fd") == 0) {
+			if (!*++at)
+				return false;
+			w->admin_fd = *at;
 		} else if (strcmp(a, "--check") == 0) {
 			w->check = true;
 		} else if (strcmp(a, "--show-config") == 0) {
@@ -96,5 +103,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	hash_seed(false);
+	if (w.admin_fd)
+		return server_run_offline(w.path, (int)strtol(w.admin_fd, NULL, 10));
 	return w.check || w.show ? inspect(w.path, w.show) : server_run(w.path);
 }

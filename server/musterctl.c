@@ -142,12 +142,14 @@ const struct verb verbs[] = {
 	{
 	    .name = "session list",
 	    .about = "Lists who is connected, on one domain or on all.",
+	    .is_live = true,
 	    .words = of_host_word,
 	    .table = &session_table,
 	},
 	{
 	    .name = "session kick",
 	    .about = "Ends a session, or with an address without resource all of that account.",
+	    .is_live = true,
 	    .more = "The client may connect again: see \"user passwd\" and \"user remove\".",
 	    .words = jid_word,
 	    .show = show_kicked,
@@ -155,17 +157,20 @@ const struct verb verbs[] = {
 	{
 	    .name = "status",
 	    .about = "Shows how the server is doing.",
+	    .is_live = true,
 	    .show = show_status,
 	},
 	{
 	    .name = "reload",
 	    .about = "Reads the configuration and the certificates again and reopens the log.",
+	    .is_live = true,
 	    .more = "When the configuration has a mistake nothing is changed.",
 	    .done = "Reloaded",
 	},
 	{
 	    .name = "stop",
 	    .about = "Stops the server, when all it has taken is stored.",
+	    .is_live = true,
 	    .more = "It waits until the server has ended.",
 	    .ends_server = true,
 	    .show = show_stopped,
@@ -196,212 +201,7 @@ const struct flag global_flags[] = {
 	{ 0 },
 };
 
-/* ---- complaints */
-
-bool complain(struct call *c, enum control_code code, const char *hint, const char *format, ...)
-{
-	c->status = (int)code;
-	if (c->is_quiet)
-		return false;
-	va_list args;
-	va_start(args, format);
-	fflush(stdout);
-	fputs("musterctl: ", stderr);
-	vfprintf(stderr, format, args);
-	fprintf(stderr, "\n%s%s", hint ? hint : "", hint ? "\n" : "");
-	va_end(args);
-	return false;
-}
-
-static bool complain_usage(struct call *c, const char *hint, const char *sentence, const char *about)
-{
-	char *next = hint      ? mem_strdup(hint)
-	             : c->verb ? mem_printf("\"musterctl %s --help\" explains the command.", c->verb->name)
-	                       : mem_strdup("\"musterctl --help\" lists the commands.");
-	complain(c, CONTROL_USAGE, next, "%s%s%s", sentence, about ? " " : "", about ? about : "");
-	mem_free(next);
-	return false;
-}
-
-/* ---- the command line */
-
-static const struct flag *flag_find(const struct flag *flags, const char *name, size_t n)
-{
-	for (const struct flag *f = flags; f && f->name; f++) {
-		if (strlen(f->name) == n && memcmp(f->name, name, n) == 0)
-			return f;
-	}
-	return NULL;
-}
-
-const char *call_flag(const struct call *c, const char *name)
-{
-	const struct flag *f = flag_find(c->verb->flags, name, strlen(name));
-	return f ? c->flags[f - c->verb->flags] : NULL;
-}
-
-static bool take_global_flag(struct call *c, const struct flag *f, const char *value)
-{
-	if (strcmp(f->name, "--config") == 0) {
-		c->config = value;
-	} else if (strcmp(f->name, "--socket") == 0) {
-		c->socket = value;
-	} else if (strcmp(f->name, "--json") == 0) {
-		c->is_json = true;
-	} else if (strcmp(f->name, "--help") == 0) {
-		c->is_help = true;
-	} else {
-		if (!c->is_quiet)
-			printf("musterctl %s\n", MUSTER_VERSION);
-		c->status = CONTROL_OK;
-		return false;
-	}
-	return true;
-}
-
-/* Takes tokens[*at], a flag, and its value, which is behind '=' or the next token. */
-static bool take_flag(struct call *c, unsigned count, const char *const *tokens, unsigned *at)
-{
-	const char *token = strcmp(tokens[*at], "-h") == 0 ? "--help" : tokens[*at];
-	size_t n = strcspn(token, "=");
-	const char *value = token[n] ? token + n + 1 : NULL;
-	const struct flag *global = flag_find(global_flags, token, n);
-	const struct flag *own = c->verb ? flag_find(c->verb->flags, token, n) : NULL;
-	const struct flag *f = global ? global : own;
-	if (!f) {
-		char *hint = help_suggest_flag(c, token);
-		complain_usage(c, hint, "There is no such option here:", token);
-		mem_free(hint);
-		return false;
-	}
-	if (!f->value && value)
-		return complain_usage(c, NULL, "This option takes no value:", f->name);
-	if (f->value && !value && *at + 1 < count)
-		value = tokens[++*at];
-	if (f->value && !value)
-		return complain_usage(c, NULL, "A value is missing behind", f->name);
-	if (global)
-		return take_global_flag(c, f, value);
-	c->flags[f - c->verb->flags] = value ? value : "";
-	return true;
-}
-
-static const struct verb *verb_find(const char *name)
-{
-	for (const struct verb *v = verbs; v->name; v++) {
-		if (strcmp(v->name, name) == 0)
-			return v;
-	}
-	return NULL;
-}
-
-static bool is_group(const char *word)
-{
-	size_t n = strlen(word);
-	for (const struct verb *v = verbs; v->name; v++) {
-		if (strncmp(v->name, word, n) == 0 && v->name[n] == ' ')
-			return true;
-	}
-	return false;
-}
-
-/* `next`, the token behind it or NULL, only helps to guess what was meant. */
-static bool take_command_word(struct call *c, const char *word, const char *next)
-{
-	char *name = c->group ? mem_printf("%s %s", c->group, word) : mem_strdup(word);
-	c->verb = verb_find(name);
-	bool is_known = true;
-	if (c->verb) {
-		c->group = NULL;
-	} else if (!c->group && strcmp(word, "help") == 0) {
-		c->is_help = true;
-	} else if (!c->group && is_group(word)) {
-		c->group = word;
-	} else {
-		char *hint = help_suggest_command(name, c->group ? NULL : next);
-		is_known = complain_usage(c, hint, "There is no such command:", name);
-		mem_free(hint);
-	}
-	mem_free(name);
-	return is_known;
-}
-
-static unsigned words_count(const struct verb *v)
-{
-	unsigned n = 0;
-	while (v->words && v->words[n].name)
-		n++;
-	return n;
-}
-
-static bool take_word(struct call *c, const char *word)
-{
-	if (c->word_count == words_count(c->verb))
-		return complain_usage(c, NULL, "This is one word too many:", word);
-	c->words[c->word_count++] = word;
-	return true;
-}
-
-bool call_parse(struct call *c, unsigned count, const char *const *tokens)
-{
-	bool has_flags = true;
-	for (unsigned i = 0; i < count; i++) {
-		const char *token = tokens[i];
-		bool ok;
-		if (has_flags && strcmp(token, "--") == 0) {
-			has_flags = false;
-			continue;
-		}
-		if (has_flags && token[0] == '-' && token[1])
-			ok = take_flag(c, count, tokens, &i);
-		else if (!c->verb)
-			ok = take_command_word(c, token, i + 1 < count ? tokens[i + 1] : NULL);
-		else
-			ok = take_word(c, token);
-		if (!ok)
-			return false;
-		if (c->verb && c->verb->run == help_complete) {
-			c->rest = tokens + i + 1;
-			c->rest_count = count - i - 1;
-			return true;
-		}
-	}
-	return true;
-}
-
-/* What the words say, as the request's arguments. */
-static bool words_to_args(struct call *c)
-{
-	c->args = json_object();
-	for (unsigned i = 0; i < words_count(c->verb); i++) {
-		const struct word *w = &c->verb->words[i];
-		if (i < c->word_count &&
-		    json_object_set_new(c->args, w->key, json_string(c->words[i])) != 0)
-			return complain_usage(c, NULL, "This is no UTF-8 text:", c->words[i]);
-		if (i >= c->word_count && !w->is_optional)
-			return complain_usage(c, NULL, "A word is missing:", w->name);
-	}
-	return true;
-}
-
 /* ---- what single commands need */
-
-/* The server beside this tool, as they are installed and built together. */
-static char *musterd_path(void)
-{
-	char self[4096];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	self[n > 0 ? n : 0] = '\0';
-	char *slash = strrchr(self, '/');
-	static const char *const places[] = { "musterd", "../sbin/musterd" };
-	for (unsigned i = 0; slash && i < COUNT_OF(places); i++) {
-		char *beside = mem_printf("%.*s/%s", (int)(slash - self), self, places[i]);
-		if (access(beside, X_OK) == 0)
-			return beside;
-		mem_free(beside);
-	}
-	return mem_strdup("musterd");
-}
 
 static int config_check(struct call *c)
 {
@@ -484,7 +284,7 @@ static int call_run(struct call *c)
 	}
 	if (c->verb->run)
 		return c->verb->run(c);
-	if (words_to_args(c) && (!c->verb->prepare || c->verb->prepare(c)))
+	if (call_args(c) && (!c->verb->prepare || c->verb->prepare(c)))
 		ask_server(c);
 	json_decref(c->args);
 	return c->status;
@@ -497,5 +297,6 @@ int main(int argc, char **argv)
 	if (argc < 1 || !call_parse(&c, (unsigned)argc - 1, (const char *const *)argv + 1))
 		return c.status;
 	int status = call_run(&c);
+	talk_close(&c);
 	return fflush(stdout) == 0 || status ? status : CONTROL_BROKEN;
 }

@@ -1,9 +1,11 @@
 /* musterctl.h - the parts of the administrator's tool. It shares control.h's codes and conf.c with the
  * server, and nothing else of it.
  *
- * musterctl.c       the table of commands, and reading the command line by it
+ * musterctl.c       the table of commands, and running one
+ * musterctl_line.c  reading the command line by it; complaints
  * musterctl_help.c  help, suggestions, completion: by the same table
  * musterctl_talk.c  finding the socket and talking to the server
+ * musterctl_offline.c  a server for this tool alone, where none runs
  * musterctl_ask.c   passwords and confirmations from the terminal
  * musterctl_show.c  answers for people: tables, sentences */
 #ifndef MUSTER_MUSTERCTL_H
@@ -16,7 +18,7 @@
 #include "mem.h"
 
 #define WORDS_MAX 3
-#define FLAGS_MAX 4
+#define FLAGS_MAX 8
 #define COLUMNS_MAX 8
 
 struct call;
@@ -63,6 +65,7 @@ struct verb {
 	void (*show)(struct call *c, const json_t *result); /* for people; or one of these: */
 	const struct table *table;
 	const char *done; /* "Added": is followed by the address or name in the result, and a full stop */
+	bool is_live;     /* needs a server that runs: is about sessions, traffic, the process */
 	bool ends_server; /* then it has ended when talk returns a result, or c->is_ending is set */
 };
 
@@ -85,17 +88,28 @@ struct call {
 	bool is_random_password; /* then it is in args, and shown */
 	unsigned rows;           /* shown so far */
 	int widths[COLUMNS_MAX];
+	/* musterctl_talk.c's */
+	bool is_connected;
+	int fd;
+	struct buffer in; /* what was read and is not a whole line yet */
+	pid_t child;      /* the musterd of ours, or 0 */
 };
 
 /* musterctl.c */
 extern const struct verb verbs[];
 extern const struct flag global_flags[];
+
+/* musterctl_line.c */
 /* Reads the command line. False: ended, with c->status. */
 bool call_parse(struct call *c, unsigned count, const char *const *tokens) MUST_CHECK;
 const char *call_flag(const struct call *c, const char *name);
 /* Says a sentence and what to do next (or NULL) on standard error, and sets c->status. Returns false. */
 bool complain(struct call *c, enum control_code code, const char *hint, const char *format, ...)
     PRINTF(4, 5);
+/* The same for a mistake in the command; `about` may be NULL. */
+bool complain_usage(struct call *c, const char *hint, const char *sentence, const char *about);
+/* What the words say, as the request's arguments: makes c->args. False: one is missing. */
+bool call_args(struct call *c) MUST_CHECK;
 
 /* musterctl_help.c */
 void help_show(const struct call *c);
@@ -109,10 +123,21 @@ int help_complete(struct call *c);
 /* The configuration file to use: the caller's, or the default one. */
 const char *talk_config(const struct call *c);
 /* Gives the command and its arguments (its reference is taken) to the server, calls `page` for each
- * progress, and returns the result, whose rows `page` has not seen; NULL: it has complained. `page` returns
+ * progress (NULL: there is none), and returns the result, whose rows `page` has not seen; NULL: it has complained. `page` returns
  * false to stop, then the result is NULL too. */
 json_t *talk(struct call *c, const char *command, json_t *args,
              bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg) MUST_CHECK;
+
+/* Ends the conversation; without one it does nothing. */
+void talk_close(struct call *c);
+
+/* musterctl_offline.c */
+/* The musterd that belongs to this tool; the caller frees it. */
+char *musterd_path(void);
+/* Starts one that serves c->fd under the lock of a server. c->fd is -1 when it has complained. */
+void offline_start(struct call *c);
+/* Waits for its end. False: it could not even be run, and that has been said. */
+bool offline_wait(struct call *c);
 
 /* musterctl_ask.c */
 bool ask_password(struct call *c);   /* a `prepare` */

@@ -1,4 +1,5 @@
-/* musterctl_talk.c - finds the control socket and gives the server one command: a line out, lines in. */
+/* musterctl_talk.c - finds the control socket and gives the server commands: a line out, lines in. Where no
+ * server runs, musterctl_offline.c makes one for this tool alone; what is said is the same. */
 #define _GNU_SOURCE /* struct ucred */
 #include "musterctl.h"
 
@@ -54,9 +55,21 @@ static char *socket_path(struct call *c)
 	return path;
 }
 
+/* Whether a server of our own may stand in for the one that does not run. */
+static bool may_be_offline(const struct call *c, int failure)
+{
+	return (failure == ENOENT || failure == ECONNREFUSED) && !c->socket && !c->is_quiet &&
+	       !(c->verb && c->verb->is_live) && access(talk_config(c), F_OK) == 0;
+}
+
 static void complain_unreachable(struct call *c, const char *path, int failure)
 {
-	if (failure == ENOENT)
+	if (c->verb && c->verb->is_live && (failure == ENOENT || failure == ECONNREFUSED))
+		complain(c, CONTROL_UNREACHABLE,
+		         "Start musterd, or name the socket with --socket or its configuration file with "
+		         "--config.",
+		         "No server listens at %s, and this command needs one that runs.", path);
+	else if (failure == ENOENT)
 		complain(c, CONTROL_UNREACHABLE,
 		         "Start musterd, or name the socket with --socket or its configuration file with "
 		         "--config.",
@@ -72,25 +85,57 @@ static void complain_unreachable(struct call *c, const char *path, int failure)
 		         strerror(failure));
 }
 
-static int dial(struct call *c, const char *path)
+/* Connected, or -1 with errno. */
+static int dial(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
 	if (strlen(path) >= sizeof(address.sun_path)) {
-		complain_unreachable(c, path, ENAMETOOLONG);
+		errno = ENAMETOOLONG;
 		return -1;
 	}
 	memcpy(address.sun_path, path, strlen(path));
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0) {
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)
 		return fd;
-	}
-	complain_unreachable(c, path, errno);
+	int failure = errno;
 	if (fd >= 0)
 		close(fd);
+	errno = failure;
 	return -1;
+}
+
+/* Connects when that has not been done. False: it has complained. */
+static bool talk_open(struct call *c)
+{
+	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+	if (c->is_connected)
+		return true;
+	char *path = socket_path(c);
+	if (!path)
+		return false;
+	c->fd = dial(path);
+	int failure = c->fd < 0 ? errno : 0;
+	if (failure && may_be_offline(c, failure))
+		offline_start(c);
+	else if (failure)
+		complain_unreachable(c, path, failure);
+	mem_free(path);
+	if (c->fd < 0)
+		return false;
+	c->is_connected = true;
+	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	return true;
+}
+
+void talk_close(struct call *c)
+{
+	if (c->is_connected)
+		close(c->fd);
+	c->is_connected = false;
+	buffer_free(&c->in);
+	if (c->child)
+		offline_wait(c);
 }
 
 /* ---- the end of the server */
@@ -129,21 +174,28 @@ static void send_line(int fd, const json_t *line)
 	mem_free_secret(text, n + 1);
 }
 
-/* The next line, parsed; NULL: it has complained. `in` keeps what came behind it. */
-static json_t *read_line(struct call *c, int fd, struct buffer *in)
+static void complain_broken(struct call *c, bool is_late)
 {
+	if (c->child && !offline_wait(c))
+		return;
+	complain(c, CONTROL_BROKEN, "The server's log may say why; look whether it runs.",
+	         is_late ? "The server has not answered for %d seconds."
+	                 : "The server closed the connection without an answer.",
+	         ANSWER_SECONDS);
+}
+
+/* The next line, parsed; NULL: it has complained. c->in keeps what came behind it. */
+static json_t *read_line(struct call *c)
+{
+	struct buffer *in = &c->in;
 	char *end;
 	while (!(end = in->len ? memchr(in->data, '\n', in->len) : NULL)) {
-		ssize_t n = read(fd, buffer_reserve(in, 65536), 65536);
+		ssize_t n = read(c->fd, buffer_reserve(in, 65536), 65536);
 		if (n > 0) {
 			in->len += (size_t)n;
 			continue;
 		}
-		bool is_late = n < 0 && errno == EAGAIN;
-		complain(c, CONTROL_BROKEN, "The server's log may say why; look whether it runs.",
-		         is_late ? "The server has not answered for %d seconds."
-		                 : "The server closed the connection without an answer.",
-		         ANSWER_SECONDS);
+		complain_broken(c, n < 0 && errno == EAGAIN);
 		return NULL;
 	}
 	json_error_t error;
@@ -174,30 +226,25 @@ json_t *talk(struct call *c, const char *command, json_t *args,
              bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg)
 {
 	json_t *request = json_pack("{s:s, s:o}", "command", command, "args", args);
-	char *path = socket_path(c);
-	int fd = path ? dial(c, path) : -1;
-	mem_free(path);
-	if (fd < 0) {
+	if (!talk_open(c)) {
 		json_decref(request);
 		return NULL;
 	}
-	int process = c->verb && c->verb->ends_server ? server_process(fd) : -1;
-	send_line(fd, request);
+	int process = c->verb && c->verb->ends_server ? server_process(c->fd) : -1;
+	send_line(c->fd, request);
 	json_decref(request);
 
-	struct buffer in = { 0 };
 	json_t *line, *result = NULL;
-	while ((line = read_line(c, fd, &in))) {
+	bool goes_on = true;
+	while (goes_on && (line = read_line(c))) {
 		const json_t *progress = json_object_get(line, "progress");
-		bool goes_on = progress && page(c, progress, arg);
+		goes_on = progress && (!page || page(c, progress, arg));
 		if (!progress)
 			result = take_answer(c, line);
+		else if (!goes_on)
+			talk_close(c); /* what still comes is not wanted */
 		json_decref(line);
-		if (!goes_on)
-			break;
 	}
-	buffer_free(&in);
-	close(fd);
 	if (result && c->verb->ends_server)
 		wait_for_end(c, process);
 	if (process >= 0)

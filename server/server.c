@@ -86,8 +86,17 @@ static void on_signal(uv_signal_t *handle, int number)
 
 /* ---- the start */
 
-static bool fail(const char *format, ...) PRINTF(1, 2);
-static bool fail(const char *format, ...)
+/* Offline there is no log that musterctl's user looks at: he is told what is wrong. */
+static void say(struct server *srv, const char *lines)
+{
+	if (srv->admin_fd < 0)
+		server_log_lines(lines);
+	else
+		buffer_addf(&srv->complaints, "%s%s", srv->complaints.len ? "\n" : "", lines);
+}
+
+static bool fail(struct server *srv, const char *format, ...) PRINTF(2, 3);
+static bool fail(struct server *srv, const char *format, ...)
 {
 	char line[2048];
 	va_list args;
@@ -96,14 +105,18 @@ static bool fail(const char *format, ...)
 	vsnprintf(line, sizeof line, format, args);
 	va_end(args);
 	line[strcspn(line, "\n") == strlen(line) - 1 ? strlen(line) - 1 : strlen(line)] = '\0';
-	log_error("server", NULL, "%s", line);
+	if (srv->admin_fd < 0)
+		log_error("server", NULL, "%s", line);
+	else
+		say(srv, line);
 	return false;
 }
 
-static bool fail_free(char *sentence)
+static bool fail_free(struct server *srv, char *sentence)
 {
-	server_log_lines(sentence);
-	fail("not started");
+	say(srv, sentence);
+	if (srv->admin_fd < 0)
+		fail(srv, "not started");
 	mem_free(sentence);
 	return false;
 }
@@ -115,25 +128,48 @@ static bool load_modules(struct server *srv)
 
 	srv->hooks = hooks_load(c->node.module_dir, c->modules, c->module_count, &errors);
 	if (!srv->hooks || !conf_read_modules(c, srv->hooks->modules, srv->hooks->module_count, &errors))
-		return fail_free(errors);
+		return fail_free(srv, errors);
 	return true;
 }
 
-/* One server per run directory. */
-static bool lock_run_dir(const struct conf *c, int *fd)
+/* Who has the lock, in words; the caller frees them. */
+static char *lock_holder(int fd)
 {
-	char *path = mem_printf("%s/lock", c->node.run_dir);
+	char text[128];
+	ssize_t n = pread(fd, text, sizeof text - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return mem_strdup(text[0] ? text : "another musterd");
+}
+
+static bool lock_is_held(struct server *srv, const char *path, int fd)
+{
+	char *holder = lock_holder(fd);
+
+	fail(srv, "%s is locked by %s, which works with this run directory", path, holder);
+	mem_free(holder);
+	return false;
+}
+
+/* One server per run directory, or one musterctl that does a server's work. The file says which. */
+static bool lock_run_dir(struct server *srv, int *fd)
+{
+	const char *dir = srv->conf->node.run_dir;
+	char *path = mem_printf("%s/lock", dir);
 	bool ok = false;
 
-	if (mkdir(c->node.run_dir, 0750) != 0 && errno != EEXIST)
-		fail("the run directory %s cannot be made: %s (node.run_dir)", c->node.run_dir,
-		     strerror(errno));
+	if (mkdir(dir, 0750) != 0 && errno != EEXIST)
+		fail(srv, "the run directory %s cannot be made: %s (node.run_dir)", dir, strerror(errno));
 	else if ((*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)) < 0)
-		fail("%s cannot be opened: %s", path, strerror(errno));
+		fail(srv, "%s cannot be opened: %s", path, strerror(errno));
 	else if (flock(*fd, LOCK_EX | LOCK_NB) != 0)
-		fail("%s is locked: another musterd runs with this run directory", path);
+		lock_is_held(srv, path, *fd);
 	else
-		ok = true;
+		ok = ftruncate(*fd, 0) == 0 &&
+		     dprintf(*fd, "%s, process %d\n",
+		             srv->admin_fd < 0 ? "musterd" : "musterctl without a server",
+		             (int)getpid()) > 0;
 	mem_free(path);
 	return ok;
 }
@@ -144,7 +180,8 @@ static void keep_hosts(void *arg, const struct rows *rows)
 	char *problems = NULL;
 
 	srv->hosts = hosts_new(rows, srv->hooks, srv->conf->node.certificates, &problems);
-	server_log_lines(problems);
+	if (srv->admin_fd < 0)
+		server_log_lines(problems);
 	mem_free(problems);
 }
 
@@ -208,11 +245,11 @@ static bool open_database(struct server *srv)
 	};
 	srv->db = database_open(o, &error);
 	if (!srv->db)
-		return fail_free(error);
+		return fail_free(srv, error);
 	srv->durability = database_durability(srv->db);
 	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error) ||
 	    !read_secret(srv, &error))
-		return fail_free(error);
+		return fail_free(srv, error);
 	return true;
 }
 
@@ -247,7 +284,7 @@ static bool open_control(struct server *srv)
 
 	srv->control = control_open(&srv->reactors[0]->loop, path, admin_commands, srv, &error);
 	mem_free(path);
-	return srv->control || fail_free(error);
+	return srv->control || fail_free(srv, error);
 }
 
 static void on_listening(struct server *srv, void *arg)
@@ -260,7 +297,7 @@ static void on_listening(struct server *srv, void *arg)
 		return;
 	}
 	if (error || !privilege_drop(srv->conf, &error)) {
-		fail_free(error);
+		fail_free(srv, error);
 		give_up(srv);
 	} else if (!open_control(srv)) {
 		give_up(srv);
@@ -278,7 +315,7 @@ static void on_replayed(struct reactor *r, bool ok)
 	if (srv->is_stopping)
 		return;
 	if (!ok) {
-		fail("the database did not answer at the start");
+		fail(srv, "the database did not answer at the start");
 		give_up(srv);
 		return;
 	}
@@ -308,6 +345,25 @@ static void close_signals(struct server *srv)
 	uv_run(&srv->reactors[0]->loop, UV_RUN_DEFAULT);
 }
 
+static void on_admin_ended(void *server)
+{
+	server_stop(server);
+}
+
+/* Instead of listeners and traffic: one control connection. */
+static void serve_admin(struct server *srv)
+{
+	char *error = NULL;
+
+	if (!privilege_drop(srv->conf, &error)) {
+		fail_free(srv, error);
+		give_up(srv);
+		return;
+	}
+	srv->control =
+	    control_adopt(&srv->reactors[0]->loop, srv->admin_fd, admin_commands, srv, on_admin_ended);
+}
+
 static void reactor_thread(void *arg)
 {
 	reactor_run(arg);
@@ -315,12 +371,15 @@ static void reactor_thread(void *arg)
 
 static void run_reactors(struct server *srv)
 {
-	srv->reactor_count = (unsigned)srv->conf->node.reactors;
+	srv->reactor_count = srv->admin_fd < 0 ? (unsigned)srv->conf->node.reactors : 1;
 	srv->reactors = mem_zalloc(srv->reactor_count * sizeof *srv->reactors);
 	for (unsigned i = 0; i < srv->reactor_count; i++)
 		srv->reactors[i] = reactor_new(srv, i);
 	open_signals(srv);
-	transit_replay(srv->reactors[0], on_replayed);
+	if (srv->admin_fd < 0)
+		transit_replay(srv->reactors[0], on_replayed);
+	else
+		serve_admin(srv);
 	for (unsigned i = 1; i < srv->reactor_count; i++)
 		ASSERT(uv_thread_create(&srv->reactors[i]->thread, reactor_thread, srv->reactors[i]) == 0);
 	reactor_run(srv->reactors[0]);
@@ -336,6 +395,7 @@ static void server_free(struct server *srv, int lock)
 {
 	if (srv->db)
 		database_close(srv->db);
+	buffer_free(&srv->complaints);
 	mem_free(srv->durability);
 	hosts_unref(srv->hosts);
 	if (srv->hooks)
@@ -346,27 +406,36 @@ static void server_free(struct server *srv, int lock)
 	mem_free(srv);
 }
 
+/* Who commands what is in the log also while no server runs; but not on the terminal. */
+static bool open_log(const struct server *srv, char **error)
+{
+	if (srv->admin_fd >= 0 && !srv->conf->log.file)
+		return log_open(NULL, LOG_ERROR, false);
+	return server_open_log(srv->conf, error);
+}
+
 static bool open_all(struct server *srv, int *lock)
 {
 	char *error = NULL;
 
-	if (!privilege_lower(srv->conf, &error) || !server_open_log(srv->conf, &error))
-		return fail_free(error);
-	if (privilege_is_kept(srv->conf))
+	if (!privilege_lower(srv->conf, &error) || !open_log(srv, &error))
+		return fail_free(srv, error);
+	if (privilege_is_kept(srv->conf) && srv->admin_fd < 0)
 		log_warn("server", NULL,
 		         "runs as root: name a user of its own (node.user) to give that up at the start");
-	return load_modules(srv) && lock_run_dir(srv->conf, lock) && open_database(srv);
+	return load_modules(srv) && lock_run_dir(srv, lock) && open_database(srv);
 }
 
-int server_run(const char *path)
+static int run(const char *path, int admin_fd)
 {
 	struct server *srv = mem_zalloc(sizeof *srv);
 	char *errors = NULL;
 	int lock = -1, status = 2;
 
+	srv->admin_fd = admin_fd;
 	srv->conf = conf_load(path, &errors);
 	if (!srv->conf) {
-		fail_free(errors);
+		fail_free(srv, errors);
 	} else if (!open_all(srv, &lock)) {
 		status = 1;
 	} else {
@@ -376,8 +445,21 @@ int server_run(const char *path)
 		status = srv->failed ? 1 : 0;
 		log_info("server", NULL, "stopped");
 	}
+	if (srv->complaints.len)
+		control_decline(admin_fd, lock >= 0 ? CONTROL_AWAY : CONTROL_BROKEN, srv->complaints.data,
+		                NULL);
 	server_free(srv, lock);
 	log_close();
 	uv_library_shutdown();
 	return status;
+}
+
+int server_run(const char *path)
+{
+	return run(path, -1);
+}
+
+int server_run_offline(const char *path, int fd)
+{
+	return run(path, fd);
 }

@@ -26,6 +26,8 @@ struct server {
 	int64_t started;          /* Unix seconds */
 	struct control *control;  /* reactor 0 only, as are the signal handlers */
 	uv_signal_t signals[3];
+	int admin_fd;             /* >= 0: no listeners, no traffic; only the commands that come on it */
+	struct buffer complaints; /* then: why it cannot */
 	struct database_options database_options;
 	struct stopping *stopping; /* reactor 0 only: server_stop.c */
 	bool is_stopping;          /* reactor 0 only */
@@ -35,6 +37,9 @@ struct server {
 /* Loads what the file `path` says, opens the database and the listeners, and runs until it is told to stop.
  * Returns the process' exit status. */
 int server_run(const char *path);
+/* The same under the same lock, but it listens nowhere and routes nothing: it serves the commands that come
+ * on the connected socket `fd`, and ends with it. For musterctl where no server runs. */
+int server_run_offline(const char *path, int fd);
 
 /* Ends gracefully: listeners closed, every stream told system-shutdown, everything written committed.
  * Called on reactor 0; a second call does not wait for clients. */
