@@ -264,6 +264,8 @@ static void deliver_to_sessions(struct ctx *c, const struct jid *from)
 {
 	struct session *s;
 
+	if (is_blocked(c->home, from)) /* it cancels, and the roster push says so */
+		return;
 	SESSION_EACH (s, c->home)
 		if (c->stanza->type == PRESENCE_SUBSCRIBE ? s->presence != NULL : s->wants_roster)
 			deliver(c, s, from, home_jid(c->home), stanza_ref(c->stanza), 0, 1);
@@ -315,7 +317,7 @@ static enum verdict on_available(struct ctx *c)
 	const struct roster_item *item = NULL;
 
 	while ((item = roster_walk(home_roster(c->home), item)))
-		if (item->pending_in)
+		if (item->pending_in && !is_blocked(c->home, item->jid))
 			deliver(c, c->session, item->jid, home_jid(c->home),
 			        item->request ? stanza_ref(item->request)
 			                      : stanza_presence(PRESENCE_SUBSCRIBE),

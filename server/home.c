@@ -154,6 +154,7 @@ void home_free(struct home *h)
 	r->absent_homes -= h->state == HOME_ABSENT;
 	home_free_data(h);
 	roster_free(&h->roster);
+	blocks_free(&h->blocks);
 	jid_unref(h->jid);
 	mem_free(h);
 }
@@ -186,6 +187,7 @@ static void home_wake_anew(struct home *h)
 	home_drop_timers(h);
 	home_free_data(h);
 	roster_free(&h->roster);
+	blocks_free(&h->blocks);
 	h->account = 0;
 	h->newest_entry = 0;
 	home_wake(h);

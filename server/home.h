@@ -11,6 +11,7 @@
 #ifndef MUSTER_HOME_H
 #define MUSTER_HOME_H
 
+#include "blocks.h"
 #include "envelope.h"
 #include "module.h"
 #include "reactor.h"
@@ -46,7 +47,8 @@ struct home {
 	struct list sessions;
 	unsigned session_count;
 	struct roster roster;
-	void **data; /* by module index; made when first asked for */
+	struct blocks blocks; /* whom a user blocks */
+	void **data;          /* by module index; made when first asked for */
 	struct home_timer *timers;
 
 	struct pass *holder;

@@ -31,6 +31,7 @@ static void home_wake_failed(struct home *h)
 {
 	home_free_data(h);
 	roster_free(&h->roster);
+	blocks_free(&h->blocks);
 	home_refuse_mailbox(h);
 	h->is_retrying = true;
 	timer_set(&h->reactor->wheel, &h->hold_timer, WAKE_RETRY_MS);

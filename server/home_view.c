@@ -1,4 +1,6 @@
 /* home_view.c - a home as modules see it through module.h: who it is, what they keep in it, ids, disco. */
+#include <string.h>
+
 #include "pass_parts.h"
 #include "server.h"
 
@@ -25,6 +27,19 @@ bool home_records(const struct home *h)
 struct roster *home_roster(struct home *h)
 {
 	return &h->roster;
+}
+
+struct blocks *home_blocks(struct home *h)
+{
+	return &h->blocks;
+}
+
+/* Neither oneself nor the own server can be blocked: not even by a block of the whole domain. */
+bool is_blocked(const struct home *h, const struct jid *j)
+{
+	return h->blocks.items.count > 0 && blocks_cover(&h->blocks, j) && !jid_is_same_bare(j, h->jid) &&
+	       (jid_has_local(j) || jid_domain_len(j) != jid_domain_len(h->jid) ||
+	        memcmp(jid_domain(j), jid_domain(h->jid), jid_domain_len(j)) != 0);
 }
 
 struct list *home_sessions(struct home *h)

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blocks.h"
 #include "jid.h"
 #include "list.h"
 #include "mem.h"
@@ -166,6 +167,10 @@ const void *module_policy(struct ctx *c);
 /* The served domain this home belongs to: of a user, of the host itself, of a service below it. */
 const struct jid *home_host(const struct home *h); /* NULL when it has just been removed */
 struct roster *home_roster(struct home *h);        /* a user's contact list: roster.h */
+struct blocks *home_blocks(struct home *h);        /* whom a user blocks: blocks.h */
+/* Whether a user has blocked that address. The core asks it before `route`; whoever shows a user to others
+ * in another way asks too. */
+bool is_blocked(const struct home *h, const struct jid *j);
 /* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
 void roster_item_write(struct stanza *st, struct element *query, const struct roster_item *item);
 /* Pushes an item to every session that has asked for the roster (section 2.1.6), when it has been altered in
@@ -195,6 +200,7 @@ struct session {
 	struct stanza *presence; /* the last available one; NULL while unavailable */
 	int8_t priority;
 	bool wants_roster;         /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
+	bool wants_blocks;         /* has asked for the block list: gets pushes (XEP-0191 section 3.3) */
 	bool is_ending;            /* its stream is gone */
 	unsigned unsettled;        /* how often session_settle has asked and got no answer yet */
 	struct directed *directed; /* noted by the presence module */
@@ -228,7 +234,7 @@ struct stanza *stanza_parse(const char *text, size_t n);
 /* Whether a message is what people say to each other: a body, or one that is encrypted. Typing notices,
  * receipts and the like are no content; rooms record their own talk. */
 bool message_is_content(const struct stanza *st);
-/* Routes a stanza from this home to any address. */
+/* Routes a stanza from this home to any address; not to one that the user blocks: then it is dropped. */
 void route(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st);
 /* Writes to one session of this home. `entry`: the message's id in the owner's index (or 0), and `copies`:
  * to how many sessions it is delivered. A message whose stream dies before it was written comes back to

@@ -81,7 +81,10 @@ static struct envelope *envelope_to(struct ctx *c, const struct jid *from, const
 
 void route(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st)
 {
-	pass_send(pass_of(c), envelope_to(c, from, to, st));
+	if (is_blocked(c->home, to))
+		stanza_unref(st);
+	else
+		pass_send(pass_of(c), envelope_to(c, from, to, st));
 }
 
 void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to,

@@ -131,6 +131,12 @@ struct stanza *stanza_derive(struct stanza *base)
 
 struct stanza *stanza_error(const struct stanza *to_this, int condition, const char *text)
 {
+	return stanza_error_with(to_this, condition, text, NULL, NULL);
+}
+
+struct stanza *stanza_error_with(const struct stanza *to_this, int condition, const char *text,
+                                 const char *own_name, const char *own_ns)
+{
 	static const uint8_t error_types[] = { MESSAGE_ERROR, PRESENCE_ERROR, IQ_ERROR };
 
 	ASSERT(to_this->kind != STANZA_OTHER && condition >= 0 && condition < STANZA_CONDITIONS);
@@ -142,6 +148,8 @@ struct stanza *stanza_error(const struct stanza *to_this, int condition, const c
 		struct element *e = element_add_text(st, error, "text", ERROR_NS, text);
 		element_set(st, e, "xml:lang", "en");
 	}
+	if (own_name)
+		element_add(st, error, own_name, own_ns);
 	return stanza_seal(st);
 }
 

@@ -94,6 +94,9 @@ struct stanza *stanza_derive(struct stanza *base);
 /* The error reply to `to_this` (RFC 6120 section 8.3): same kind and id, type error, `text` may be
  * NULL. Sealed. The original's payload is not repeated. */
 struct stanza *stanza_error(const struct stanza *to_this, int condition, const char *text);
+/* The same with a condition of an application's own beside it (section 8.3.4). */
+struct stanza *stanza_error_with(const struct stanza *to_this, int condition, const char *text,
+                                 const char *own_name, const char *own_ns);
 
 struct element *element_add(struct stanza *st, struct element *parent, const char *name, const char *ns);
 /* Adds <name xmlns=ns>text</name>. */

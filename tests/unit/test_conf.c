@@ -63,9 +63,9 @@ static void test_defaults(void **state)
 	assert_int_equal(c->listeners[1].port, 5223);
 	assert_string_equal(c->listeners[1].address, "::");
 	assert_true(c->listeners[1].require_tls);
-	assert_int_equal(c->module_count, 8);
+	assert_true(c->module_count >= 8);
 	assert_string_equal(c->modules[0].name, "ping");
-	assert_string_equal(c->modules[7].place, "default");
+	assert_string_equal(c->modules[c->module_count - 1].place, "default");
 	conf_unref(c);
 }
 
