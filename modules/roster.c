@@ -205,8 +205,10 @@ static enum verdict start_edit(struct ctx *c, struct edit *e)
 
 	if (jid_is_same_bare(e->jid, home_jid(c->home))) /* section 2.3.3: not oneself */
 		return refuse(c, NOT_ALLOWED, "You cannot be your own contact.");
-	if (!roster_find(home_roster(c->home), e->jid) && roster_is_full(home_roster(c->home)))
+	if (!roster_find(home_roster(c->home), e->jid) && roster_is_full(home_roster(c->home))) {
+		module_log(c, LOG_INFO, "the contact list is full (roster.items)");
 		return refuse(c, RESOURCE_CONSTRAINT, "The contact list is full.");
+	}
 	bare = jid_bare(e->jid);
 	w = begin_write(c);
 	write_add(

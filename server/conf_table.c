@@ -44,7 +44,7 @@ static const struct option store_options[] = {
 	{ ROW(OPT_TEXT, store_conf, conninfo, "dbname=muster"),
 	  .help = "postgresql: where it is, as libpq's connection string. Keep the password out of it." },
 	{ ROW(OPT_PATH, store_conf, password_file, NULL),
-	  .help = "postgresql: a file in libpq's pgpass format with the password." },
+	  .help = "postgresql: a file whose first line is the password; nobody else may read it." },
 	{ ROW(OPT_TIME, store_conf, timeout, "2s"), .min = 100, .max = 600000,
 	  .help = "A database without answer for so long counts as away." },
 	{ ROW(OPT_BOOL, store_conf, share_transactions, "true"),

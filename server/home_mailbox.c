@@ -70,6 +70,8 @@ void home_bounce(struct reactor *r, struct envelope *e, enum stanza_condition co
 		return;
 	}
 	r->counts.bounced++;
+	log_traced(LOG_DEBUG, "home", e->to->text, e->trace, "turned back with %s%s%s",
+	           stanza_condition_name(condition), text ? ": " : "", text ? text : "");
 	if (!st || stanza_is_error(st) || st->type == IQ_RESULT || st->kind == STANZA_PRESENCE) {
 		envelope_free(r, e);
 		return;

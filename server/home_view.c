@@ -1,4 +1,5 @@
 /* home_view.c - a home as modules see it through module.h: who it is, what they keep in it, ids, disco. */
+#include <stdio.h>
 #include <string.h>
 
 #include "pass_parts.h"
@@ -78,6 +79,21 @@ const struct jid *home_host(const struct home *h)
 	const struct host *host = home_host_entry(h);
 
 	return host ? host->jid : NULL;
+}
+
+void module_log(struct ctx *c, enum log_level level, const char *format, ...)
+{
+	const struct hooks *hooks = c->home->reactor->hooks;
+	char sentence[1024];
+	va_list args;
+
+	if (!log_wants(level))
+		return;
+	va_start(args, format);
+	vsnprintf(sentence, sizeof sentence, format, args);
+	va_end(args);
+	log_line(level, hooks->modules[pass_of(c)->module]->name, c->home->jid->text, c->trace, "%s",
+	         sentence);
 }
 
 bool module_features(struct ctx *c, unsigned i, const char *const **features)

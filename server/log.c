@@ -17,7 +17,7 @@
 /* A line's parts are cut so that the whole has at most PIPE_BUF bytes: then a write to a pipe is never
  * mixed with another's. */
 #define LINE_MAX_BYTES 4096
-#define PART_BYTES 64
+#define MODULE_BYTES 64
 #define ADDRESS_BYTES 1024
 #define SENTENCE_BYTES 2800
 
@@ -138,14 +138,14 @@ static void line_put_time(struct line *l)
 	line_puts(l, text);
 }
 
-static void line_text(struct line *l, enum log_level level, const char *part, const char *address,
+static void line_text(struct line *l, enum log_level level, const char *module, const char *address,
                       const char *trace, const char *sentence)
 {
 	line_put_time(l);
 	line_puts(l, " ");
 	line_puts(l, level_names[level]);
 	line_puts(l, " ");
-	line_put_escaped(l, part, PART_BYTES);
+	line_put_escaped(l, module, MODULE_BYTES);
 	if (address) {
 		line_puts(l, " ");
 		line_put_escaped(l, address, ADDRESS_BYTES);
@@ -169,23 +169,23 @@ static void line_put_member(struct line *l, const char *name, const char *value,
 	line_puts(l, "\"");
 }
 
-static void line_json(struct line *l, enum log_level level, const char *part, const char *address,
+static void line_json(struct line *l, enum log_level level, const char *module, const char *address,
                       const char *trace, const char *sentence)
 {
 	line_puts(l, "{\"time\":\"");
 	line_put_time(l);
 	line_puts(l, "\"");
-	line_put_member(l, "level", level_names[level], PART_BYTES);
-	line_put_member(l, "part", part, PART_BYTES);
+	line_put_member(l, "level", level_names[level], MODULE_BYTES);
+	line_put_member(l, "module", module, MODULE_BYTES);
 	if (address)
 		line_put_member(l, "address", address, ADDRESS_BYTES);
 	if (trace)
-		line_put_member(l, "trace", trace, PART_BYTES);
-	line_put_member(l, "text", sentence, SENTENCE_BYTES);
+		line_put_member(l, "trace", trace, MODULE_BYTES);
+	line_put_member(l, "message", sentence, SENTENCE_BYTES);
 	line_puts(l, "}\n");
 }
 
-void log_line(enum log_level level, const char *part, const char *address, uint64_t trace,
+void log_line(enum log_level level, const char *module, const char *address, uint64_t trace,
               const char *format, ...)
 {
 	int error = errno; /* whoever logs may still want to look at it */
@@ -200,7 +200,7 @@ void log_line(enum log_level level, const char *part, const char *address, uint6
 	l.len = 0;
 	l.limit = sizeof(l.text);
 	l.json = log_state.json;
-	(l.json ? line_json : line_text)(&l, level, part, address, trace ? trace_text : NULL, sentence);
+	(l.json ? line_json : line_text)(&l, level, module, address, trace ? trace_text : NULL, sentence);
 	while (write(log_state.fd, l.text, l.len) < 0 && errno == EINTR)
 		;
 	errno = error;

@@ -1,4 +1,4 @@
-/* log.h - the log. A line is: time, level, part, address, trace id, sentence; text or JSON.
+/* log.h - the log. A line is: time, level, module, address, sentence, trace id; text or JSON.
  * Never a message body, never a secret. Safe to call from any thread: one line is one write. */
 #ifndef MUSTER_LOG_H
 #define MUSTER_LOG_H
@@ -16,19 +16,21 @@ bool log_open(const char *path, enum log_level level, bool json) MUST_CHECK;
 void log_close(void);
 bool log_wants(enum log_level level);
 
-/* `part`: the file or module that speaks ("c2s", "store"); `address`: the JID or network address it
+/* `module`: the file or module that speaks ("c2s", "store"); `address`: the JID or network address it
  * is about, or NULL; `trace`: the stanza's trace id, or 0. */
-void log_line(enum log_level level, const char *part, const char *address, uint64_t trace,
+void log_line(enum log_level level, const char *module, const char *address, uint64_t trace,
               const char *format, ...) PRINTF(5, 6);
 
-#define LOG(level, part, address, ...)                                                                     \
+/* About a stanza: its trace id goes with it from home to home and into what it causes, so that all lines
+ * with the same one tell its way. In a module's handler: module_log. */
+#define log_traced(level, module, address, trace, ...)                                                     \
 	do {                                                                                               \
 		if (log_wants(level))                                                                      \
-			log_line(level, part, address, 0, __VA_ARGS__);                                    \
+			log_line(level, module, address, trace, __VA_ARGS__);                              \
 	} while (0)
-#define log_error(part, address, ...) LOG(LOG_ERROR, part, address, __VA_ARGS__)
-#define log_warn(part, address, ...) LOG(LOG_WARN, part, address, __VA_ARGS__)
-#define log_info(part, address, ...) LOG(LOG_INFO, part, address, __VA_ARGS__)
-#define log_debug(part, address, ...) LOG(LOG_DEBUG, part, address, __VA_ARGS__)
+#define log_error(module, address, ...) log_traced(LOG_ERROR, module, address, 0, __VA_ARGS__)
+#define log_warn(module, address, ...) log_traced(LOG_WARN, module, address, 0, __VA_ARGS__)
+#define log_info(module, address, ...) log_traced(LOG_INFO, module, address, 0, __VA_ARGS__)
+#define log_debug(module, address, ...) log_traced(LOG_DEBUG, module, address, 0, __VA_ARGS__)
 
 #endif

@@ -19,7 +19,8 @@ static const char usage[] =
     "  -V, --version       print the version, and end\n"
     "  -h, --help          print this, and end\n"
     "\n"
-    "Signals: HUP reloads the configuration and the certificates, TERM and INT end gracefully.\n";
+    "Signals: HUP reloads the configuration and the certificates, USR1\n"
+    "opens the log file again, TERM and INT end gracefully.\n";
 
 /* --check and --show-config: everything that can be known without starting. */
 static int inspect(const char *path, bool show)

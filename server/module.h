@@ -18,6 +18,7 @@
 #include "blocks.h"
 #include "jid.h"
 #include "list.h"
+#include "log.h"
 #include "mem.h"
 #include "option.h"
 #include "roster.h"
@@ -183,6 +184,9 @@ bool module_features(struct ctx *c, unsigned i, const char *const **features);
 bool is_from_owner(const struct ctx *c); /* the stanza comes from this very account */
 const char *muster_version(void);
 int64_t server_started(const struct ctx *c); /* Unix seconds */
+/* A line of the log, with this module's name, the home's address and the stanza's trace id. Never a message's
+ * text, never a secret. */
+void module_log(struct ctx *c, enum log_level level, const char *format, ...) PRINTF(3, 4);
 
 /* ---- its sessions: bound resources. A pointer is good until the handler returns or waits. */
 

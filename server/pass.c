@@ -150,7 +150,8 @@ static enum verdict pass_fail(struct pass *p)
 		p->envelope->transit = p->claimed;
 	if (p->stored == STORE_AWAY)
 		return refuse(&p->ctx, RESOURCE_CONSTRAINT, "The database is away; try again later.");
-	log_error("record", p->ctx.from->text, "a message could not be put on record and was refused");
+	log_traced(LOG_ERROR, "record", p->ctx.from->text, p->ctx.trace,
+	           "a message could not be put on record and was refused");
 	return refuse(&p->ctx, INTERNAL_SERVER_ERROR, "The message could not be put on record.");
 }
 
@@ -228,6 +229,8 @@ static struct pass *pass_of_envelope(struct home *h, struct envelope *e)
 	p->ctx.to = e->to;
 	p->ctx.stanza = e->stanza;
 	p->ctx.dir = e->dir;
+	if (!e->trace) /* it begins here */
+		e->trace = ++h->reactor->trace;
 	p->ctx.trace = e->trace;
 	p->ctx.record = e->record;
 	p->ctx.entry = e->entry;
@@ -270,6 +273,8 @@ void pass_start(struct home *h, struct envelope *e)
 	const struct stanza *st = e->stanza;
 	struct pass *p = pass_of_envelope(h, e);
 
+	log_traced(LOG_DEBUG, "pass", h->jid->text, e->trace, "%s %s: %s -> %s",
+	           e->dir == OUT ? "out" : "in", st->root->name, e->from->text, e->to->text);
 	if (e->dir == OUT && !pass_start_out(p)) {
 		pass_end(p);
 		return;
@@ -310,6 +315,7 @@ void pass_event(struct home *h, enum event event, struct session *s)
 		return;
 	p = pass_new(h, list);
 	p->ctx.session = s;
+	p->ctx.trace = ++h->reactor->trace;
 	p->session = s ? s->id : 0;
 	pass_go(p);
 }
@@ -320,6 +326,7 @@ void pass_run_handler(struct home *h, unsigned module, handler *run)
 	enum verdict v;
 
 	p->module = (uint16_t)module;
+	p->ctx.trace = ++h->reactor->trace;
 	v = run(&p->ctx);
 	if (v != HELD)
 		pass_end(p);

@@ -1,5 +1,6 @@
 /* pass_send.c - what leaves a home: to other homes, to its sessions' streams, and answers and refusals; and
  * the transit rows that travel with it. */
+#include "log.h"
 #include "pass_parts.h"
 #include "router.h"
 
@@ -93,6 +94,7 @@ void deliver(struct ctx *c, struct session *s, const struct jid *from, const str
 	struct envelope *e = envelope_new(c->home->reactor, ENV_WRITE);
 
 	ASSERT(st->sealed);
+	log_traced(LOG_DEBUG, "pass", c->home->jid->text, c->trace, "delivered to %s", s->full->text);
 	e->from = jid_ref(from);
 	e->to = jid_ref(to);
 	e->stanza = st;
@@ -176,6 +178,8 @@ enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *
 	if (stanza_is_error(st) || st->type == IQ_RESULT || st->type == PRESENCE_AVAILABLE ||
 	    st->type == PRESENCE_UNAVAILABLE || st->type == PRESENCE_PROBE)
 		return DONE;
+	log_traced(LOG_DEBUG, "pass", c->home->jid->text, c->trace, "refused with %s%s%s",
+	           stanza_condition_name(condition), text ? ": " : "", text ? text : "");
 	error = stanza_error(st, condition, text);
 	if (c->dir == OUT && c->session) { /* its own client is told also while the mailbox waits */
 		deliver(c, c->session, c->to, c->from, error, 0, 1);

@@ -10,6 +10,7 @@
 #include "stream.h"
 
 #define FREE_ENVELOPES 1024
+#define TRACE_SHIFT 52      /* microseconds since 1970 are fewer bits */
 #define TURN_ENVELOPES 4096 /* handled between two looks at the sockets */
 
 /* ---- envelopes */
@@ -286,6 +287,8 @@ struct reactor *reactor_new(struct server *srv, unsigned index)
 	reactor_configure(r);
 	r->now = time_now();
 	r->next_id = (uint64_t)index << 48 | 1;
+	r->trace =
+	    (uint64_t)index << TRACE_SHIFT | (uint64_t)r->now; /* nobody handles one each microsecond */
 	r->store = store_open(srv->db, &r->loop);
 	store_on_commit(r->store, on_commit, r);
 	return r;

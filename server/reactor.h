@@ -61,7 +61,7 @@ struct reactor {
 
 	struct wheel wheel;
 	struct store *store;
-	uint64_t trace;        /* newest trace id */
+	uint64_t trace;        /* newest trace id: never used again, not even by the next start */
 	uint64_t next_id;      /* stream and session ids: never used again */
 	int64_t newest_record; /* record ids only grow */
 	int64_t now;           /* Unix time in microseconds, of this turn */

@@ -1,9 +1,11 @@
 /* server.c - the start of the node, in the order in which what it needs is opened; and its signals. Reload
  * and end are in server_reload.c and server_stop.c. */
+#define _GNU_SOURCE /* pthread_setname_np */
 #include "server.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
@@ -21,6 +23,7 @@
 #define SIGNAL_TERM 0
 #define SIGNAL_INT 1
 #define SIGNAL_HUP 2
+#define SIGNAL_USR1 3
 
 const char *muster_version(void)
 {
@@ -66,11 +69,27 @@ void server_each(struct server *srv, void (*step)(struct reactor *r, void *arg),
 
 /* ---- signals */
 
+/* After a rotation: goes on in a new file of the same name. */
+static void reopen_log(const struct server *srv)
+{
+	char *error = NULL;
+
+	if (server_open_log(srv->reactors[0]->conf, &error))
+		log_info("server", NULL, "log opened again");
+	else
+		server_log_lines(error);
+	mem_free(error);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct server *srv = handle->data;
 	char *errors = NULL;
 
+	if (number == SIGUSR1) {
+		reopen_log(srv);
+		return;
+	}
 	if (number != SIGHUP) {
 		server_stop(srv);
 		return;
@@ -287,6 +306,14 @@ static bool open_control(struct server *srv)
 	return srv->control || fail_free(srv, error);
 }
 
+void server_say_ready(const struct server *srv)
+{
+	char status[100];
+
+	snprintf(status, sizeof status, "Serving %u hosts", srv->reactors[0]->hosts->count);
+	notify_ready(&srv->notify, status);
+}
+
 static void on_listening(struct server *srv, void *arg)
 {
 	char **listening = arg, *error = *listening;
@@ -304,6 +331,8 @@ static void on_listening(struct server *srv, void *arg)
 	} else {
 		log_info("server", NULL, "Muster %s is ready: %u hosts, %u listeners, %s", muster_version(),
 		         srv->hosts->count, srv->conf->listener_count, srv->durability);
+		server_say_ready(srv);
+		notify_watch(srv);
 	}
 }
 
@@ -325,9 +354,10 @@ static void on_replayed(struct reactor *r, bool ok)
 
 static void open_signals(struct server *srv)
 {
-	static const int numbers[] = {
-		[SIGNAL_TERM] = SIGTERM, [SIGNAL_INT] = SIGINT, [SIGNAL_HUP] = SIGHUP
-	};
+	static const int numbers[] = { [SIGNAL_TERM] = SIGTERM,
+		                       [SIGNAL_INT] = SIGINT,
+		                       [SIGNAL_HUP] = SIGHUP,
+		                       [SIGNAL_USR1] = SIGUSR1 };
 
 	signal(SIGPIPE, SIG_IGN);
 	for (unsigned i = 0; i < COUNT_OF(numbers); i++) {
@@ -366,7 +396,12 @@ static void serve_admin(struct server *srv)
 
 static void reactor_thread(void *arg)
 {
-	reactor_run(arg);
+	struct reactor *r = arg;
+	char name[16];
+
+	snprintf(name, sizeof name, "reactor %u", r->index); /* for top -H; the first is musterd itself */
+	pthread_setname_np(pthread_self(), name);
+	reactor_run(r);
 }
 
 static void run_reactors(struct server *srv)
@@ -403,6 +438,7 @@ static void server_free(struct server *srv, int lock)
 	conf_unref(srv->conf);
 	if (lock >= 0)
 		close(lock);
+	notify_close(&srv->notify);
 	mem_free(srv);
 }
 
@@ -433,6 +469,8 @@ static int run(const char *path, int admin_fd)
 	int lock = -1, status = 2;
 
 	srv->admin_fd = admin_fd;
+	signal(SIGUSR1, SIG_IGN); /* the log that is about to be opened is a new one */
+	notify_open(&srv->notify, admin_fd < 0);
 	srv->conf = conf_load(path, &errors);
 	if (!srv->conf) {
 		fail_free(srv, errors);

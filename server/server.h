@@ -8,6 +8,7 @@
 #include "conf.h"
 #include "hook.h"
 #include "host.h"
+#include "notify.h"
 #include "reactor.h"
 #include "store.h"
 
@@ -25,9 +26,10 @@ struct server {
 	unsigned char secret[32]; /* of the database's table `setting`: made-up salts of unknown accounts */
 	int64_t started;          /* Unix seconds */
 	struct control *control;  /* reactor 0 only, as are the signal handlers */
-	uv_signal_t signals[3];
 	int admin_fd;             /* >= 0: no listeners, no traffic; only the commands that come on it */
 	struct buffer complaints; /* then: why it cannot */
+	uv_signal_t signals[4];
+	struct notify notify; /* reactor 0 only */
 	struct database_options database_options;
 	struct stopping *stopping; /* reactor 0 only: server_stop.c */
 	bool is_stopping;          /* reactor 0 only */
@@ -68,6 +70,8 @@ void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, co
 
 /* Sends the log where the configuration says. False, with a line in *error (the caller frees it). */
 bool server_open_log(const struct conf *c, char **error) MUST_CHECK;
+/* Tells the service manager that the node serves, and whom. */
+void server_say_ready(const struct server *srv);
 /* Logs each line as a warning; NULL is none. */
 void server_log_lines(const char *lines);
 

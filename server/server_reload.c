@@ -103,6 +103,7 @@ void server_log_lines(const char *problems)
 
 /* Who asked for the reload. */
 struct asker {
+	struct server *server;
 	void (*done)(void *arg, bool ok, const char *problems);
 	void *arg;
 };
@@ -116,6 +117,8 @@ static void on_rehosted(void *arg, bool ok, const char *problems)
 		          "reload: the database did not answer; hosts and certificates are as before");
 	server_log_lines(problems);
 	log_info("server", NULL, "reloaded");
+	if (!asker->server->is_stopping)
+		server_say_ready(asker->server);
 	if (asker->done)
 		asker->done(asker->arg, ok, problems);
 	mem_free(asker);
@@ -194,15 +197,16 @@ static void note_modules(struct buffer *b, const struct conf *was, const struct 
 bool server_reload(struct server *srv, void (*done)(void *arg, bool ok, const char *problems), void *arg,
                    char **errors)
 {
-	struct conf *c = conf_load(srv->conf->path, errors);
+	struct conf *c;
 	struct buffer notes = { 0 };
 	struct asker *asker;
 
-	if (!c)
-		return false;
-	if (!conf_read_modules(c, srv->hooks->modules, srv->hooks->module_count, errors) ||
+	notify_reloading(&srv->notify);
+	c = conf_load(srv->conf->path, errors);
+	if (!c || !conf_read_modules(c, srv->hooks->modules, srv->hooks->module_count, errors) ||
 	    !server_open_log(c, errors)) {
 		conf_unref(c);
+		notify_ready(&srv->notify, "Reload refused, see the log; everything is as before");
 		return false;
 	}
 	note_sections(&notes, srv->conf, c);
@@ -212,7 +216,7 @@ bool server_reload(struct server *srv, void (*done)(void *arg, bool ok, const ch
 	*errors = notes.data;
 	server_each(srv, reconf_step, reconf_done, c);
 	asker = mem_alloc(sizeof *asker);
-	*asker = (struct asker){ .done = done, .arg = arg };
+	*asker = (struct asker){ .server = srv, .done = done, .arg = arg };
 	server_reload_hosts(srv, on_rehosted, asker);
 	return true;
 }

@@ -38,6 +38,7 @@ static void close_stores(struct stopping *s)
 {
 	struct server *srv = s->server;
 
+	notify_unwatch(srv); /* what follows does not wait for anybody */
 	for (unsigned i = 0; i < srv->reactor_count; i++)
 		reactor_post_run(srv->reactors[0], i, close_step, NULL);
 	srv->stopping = NULL;
@@ -133,6 +134,7 @@ void server_stop(struct server *srv)
 		return;
 	}
 	log_info("server", NULL, "stopping");
+	notify_stopping(&srv->notify);
 	srv->is_stopping = true;
 	s = srv->stopping = mem_zalloc(sizeof *s);
 	s->server = srv;

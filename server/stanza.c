@@ -129,6 +129,11 @@ struct stanza *stanza_derive(struct stanza *base)
 	return st;
 }
 
+const char *stanza_condition_name(enum stanza_condition condition)
+{
+	return conditions[condition].name;
+}
+
 struct stanza *stanza_error(const struct stanza *to_this, int condition, const char *text)
 {
 	return stanza_error_with(to_this, condition, text, NULL, NULL);

@@ -193,5 +193,6 @@ static inline bool stanza_is_error(const struct stanza *st)
 #define X(id, name, type) id,
 enum stanza_condition { STANZA_ERRORS(X) STANZA_CONDITIONS };
 #undef X
+const char *stanza_condition_name(enum stanza_condition condition); /* "bad-request" */
 
 #endif

@@ -55,6 +55,7 @@ struct conn {
 	struct store *store;
 	bool is_writer;
 	bool is_reported; /* the log knows that it is away */
+	uint32_t reason;  /* a hash of what it was reported with: another one is reported again */
 	enum conn_state state;
 	PGconn *pg;
 	uv_poll_t *poll; /* on the heap: an old one may be closing while the next is open */
@@ -501,10 +502,12 @@ static void conn_shut(struct conn *c)
 static void conn_lost(struct conn *c, const char *why)
 {
 	const char *use = c->is_writer ? "writing" : "reading";
-	if (!c->is_reported)
+	uint32_t reason = hash_bytes(why, strlen(why));
+	if (!c->is_reported || c->reason != reason)
 		log_warn("store", NULL, "PostgreSQL is away for %s: %.*s: trying again", use,
 		         (int)strcspn(why, "\n"), why);
 	c->is_reported = true;
+	c->reason = reason;
 	conn_shut(c);
 	c->state = CONN_DOWN;
 	c->pause_ms = c->pause_ms ? c->pause_ms * 2 : PAUSE_MIN_MS;
@@ -521,12 +524,15 @@ static void conn_lost(struct conn *c, const char *why)
  * the unix socket. */
 static void conn_start(struct conn *c)
 {
-	const char *words[CONNECT_WORDS], *values[CONNECT_WORDS];
-	pg_connect_words(c->store->db, c->is_writer ? "musterd writing" : "musterd reading", NULL, words,
-	                 values);
+	char *error = NULL;
 	c->state = CONN_STARTING;
-	c->pg = PQconnectStartParams(words, values, 1);
-	ASSERT(c->pg);
+	c->pg =
+	    pg_connect(c->store->db, c->is_writer ? "musterd writing" : "musterd reading", NULL, &error);
+	if (!c->pg) {
+		conn_lost(c, error);
+		mem_free(error);
+		return;
+	}
 	PQsetNoticeProcessor(c->pg, pg_on_notice, NULL);
 	if (PQstatus(c->pg) == CONNECTION_BAD || !poll_open(c, UV_WRITABLE)) {
 		conn_lost(c, PQerrorMessage(c->pg));

@@ -26,10 +26,11 @@ bool pg_is_transient(const PGresult *result);
 const char *pg_error_text(const PGresult *result);
 void pg_log_refused(const struct sql *sql, const PGresult *result);
 
-/* Every connection is made with the same words: for PQconnectStartParams with expand_dbname. */
-#define CONNECT_WORDS 6
-void pg_connect_words(const struct database *db, const char *name, const char *timeout_s,
-                      const char *words[CONNECT_WORDS], const char *values[CONNECT_WORDS]);
+/* Makes a connection, and waits for it at most `timeout_s`; NULL: only begins to make it. The password file is
+ * read each time, so that it can change while the server runs. NULL: that is no good, with a sentence in
+ * *error (the caller frees it). */
+PGconn *pg_connect(const struct database *db, const char *name, const char *timeout_s,
+                   char **error) MUST_CHECK;
 void pg_on_notice(void *arg, const char *message);
 
 /* Of the engine's table. */

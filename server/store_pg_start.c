@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "log.h"
 #include "store_pg.h"
@@ -11,9 +12,8 @@
 /* PostgreSQL's own numbers for types, from its pg_type.dat; libpq has no header for them. */
 enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 23, OID_TEXT = 25 };
 
-struct pg_node {
-	char *password; /* from password_file, or NULL */
-};
+#define PASSWORD_BYTES 1024
+#define CONNECT_WORDS 6
 
 /* ---- values on the wire: binary, with declared types */
 
@@ -114,19 +114,55 @@ void pg_log_refused(const struct sql *sql, const PGresult *result)
 
 /* ---- making a connection */
 
-void pg_connect_words(const struct database *db, const char *name, const char *timeout_s,
-                      const char *words[CONNECT_WORDS], const char *values[CONNECT_WORDS])
+/* The first line of the file, without its end. */
+static bool password_read(const char *path, char password[PASSWORD_BYTES], char **error)
 {
-	const struct pg_node *node = db->part;
+	struct stat st;
+	FILE *f = fopen(path, "re");
+	if (!f) {
+		*error = mem_printf("cannot read the password of the store in %s: %s: musterd must be "
+		                    "allowed to (store.password_file)",
+		                    path, strerror(errno));
+		return false;
+	}
+	bool is_private = fstat(fileno(f), &st) == 0 && !(st.st_mode & S_IRWXO);
+	setvbuf(f, NULL, _IONBF, 0); /* leaves no copy behind */
+	bool is_ok =
+	    is_private && fgets(password, PASSWORD_BYTES, f) && (strchr(password, '\n') || feof(f));
+	if (!is_private)
+		*error =
+		    mem_printf("the password of the store in %s can be read by everybody: chmod o= it, "
+		               "and change the password",
+		               path);
+	else if (!is_ok)
+		*error = mem_printf("the first line of %s must be the password of the store, of at most %d "
+		                    "bytes",
+		                    path, PASSWORD_BYTES - 2);
+	fclose(f);
+	password[strcspn(password, "\r\n")] = '\0';
+	return is_ok;
+}
+
+PGconn *pg_connect(const struct database *db, const char *name, const char *timeout_s, char **error)
+{
+	const char *words[CONNECT_WORDS], *values[CONNECT_WORDS], *file = db->options.password_file;
+	char password[PASSWORD_BYTES] = "";
 	unsigned n = 0;
+	if (file && !password_read(file, password, error))
+		return NULL;
 	words[n] = "dbname", values[n++] = db->options.conninfo; /* libpq takes it apart */
 	words[n] = "application_name", values[n++] = name;
 	words[n] = "client_encoding", values[n++] = "UTF8";
-	if (node->password)
-		words[n] = "password", values[n++] = node->password;
+	if (file)
+		words[n] = "password", values[n++] = password;
 	if (timeout_s)
 		words[n] = "connect_timeout", values[n++] = timeout_s;
 	words[n] = NULL, values[n] = NULL;
+	PGconn *pg =
+	    timeout_s ? PQconnectdbParams(words, values, 1) : PQconnectStartParams(words, values, 1);
+	explicit_bzero(password, sizeof password);
+	ASSERT(pg);
+	return pg;
 }
 
 void pg_on_notice(void *arg, const char *message)
@@ -139,9 +175,9 @@ void pg_on_notice(void *arg, const char *message)
 
 void *pg_session_open(struct database *db, char **error)
 {
-	const char *words[CONNECT_WORDS], *values[CONNECT_WORDS];
-	pg_connect_words(db, "musterd starting", "10", words, values);
-	PGconn *pg = PQconnectdbParams(words, values, 1);
+	PGconn *pg = pg_connect(db, "musterd starting", "10", error);
+	if (!pg)
+		return NULL;
 	PQsetNoticeProcessor(pg, pg_on_notice, NULL);
 	if (PQstatus(pg) == CONNECTION_OK)
 		return pg;
@@ -219,42 +255,16 @@ char *pg_durability(struct database *db)
 	return text;
 }
 
-/* The first line of the file, without its end. */
-static bool password_read(struct pg_node *node, const char *path, char **error)
-{
-	char line[1024] = "";
-	FILE *f = fopen(path, "re");
-	bool is_ok = f && fgets(line, sizeof line, f);
-	if (is_ok)
-		node->password = mem_strndup(line, strcspn(line, "\r\n"));
-	else
-		*error =
-		    mem_printf("cannot read the password of the store in %s: %s: its first line must be "
-		               "the password, and musterd must be allowed to read it",
-		               path, f ? "it is empty" : strerror(errno));
-	if (f)
-		fclose(f);
-	explicit_bzero(line, sizeof line);
-	return is_ok;
-}
-
 void pg_close(struct database *db)
 {
-	struct pg_node *node = db->part;
-	if (node->password)
-		mem_free_secret(node->password, strlen(node->password));
-	mem_free(node);
+	(void)db; /* the connections belong to the stores */
 }
 
 bool pg_open(struct database *db, char **error)
 {
-	struct pg_node *node = db->part = mem_zalloc(sizeof *node);
-	const char *file = db->options.password_file;
-	void *session = NULL;
-	if ((file && !password_read(node, file, error)) || !(session = pg_session_open(db, error))) {
-		pg_close(db);
+	void *session = pg_session_open(db, error);
+	if (!session)
 		return false;
-	}
 	pg_session_close(session);
 	char *durability = pg_durability(db);
 	if (strncmp(durability, "synchronous_commit=off", 22) == 0)

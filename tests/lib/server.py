@@ -26,6 +26,7 @@ store:
 log:
   file: {dir}/server.log
   level: {log_level}
+  format: {log_format}
 limits:
   login_failures: 5
 {limits}
@@ -99,11 +100,12 @@ class Musterd:
     of modules, as "roster.items"."""
 
     def __init__(self, directory, programs, *, conninfo=None, reactors=1, store=None, limits=None, modules=None,
-                 log_level="debug"):
+                 log_level="debug", log_format="text", environment=None):
         self.dir, self.programs, self.conninfo, self.reactors = directory, programs, conninfo, reactors
         self.engine = "postgresql" if conninfo else "sqlite"
         self.store, self.limits, self.log_level = dict(store or {}), dict(limits or {}), log_level
         self.modules = dict(modules or {})
+        self.log_format, self.environment = log_format, dict(environment or {})
         self.port, self.tls_port = ports.free_ports(2)
         self.conf = os.path.join(directory, "muster.conf")
         self.socket = os.path.join(directory, "run", "control.sock")
@@ -132,7 +134,7 @@ class Musterd:
         with open(self.conf, "w") as f:
             f.write(CONFIGURATION.format(dir=self.dir, certs=os.path.join(self.dir, "certs"), tree=TREE,
                                          modules=self.programs.modules, reactors=self.reactors,
-                                         log_level=self.log_level,
+                                         log_level=self.log_level, log_format=self.log_format,
                                          store=lines(self.store), limits=lines(self.limits),
                                          port=self.port, tls_port=self.tls_port))
             if self.modules:
@@ -153,7 +155,8 @@ class Musterd:
         self.starts = self.count_starts()
         with open(os.path.join(self.dir, "out"), "a") as out:
             self.process = subprocess.Popen([self.programs.musterd, "--config", self.conf],
-                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.dir)
+                                            stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=self.dir,
+                                            env={**os.environ, **self.environment})
         give_up = time.monotonic() + START_TIME
         while not (ports.is_open(self.port) and ports.is_open(self.tls_port) and self.is_ready()):
             if self.process.poll() is not None:

@@ -90,10 +90,11 @@ static void test_json(void **state)
 	json_t *line = written_json();
 	assert_int_equal(strlen(json_string_value(json_object_get(line, "time"))), TIME_LEN);
 	assert_string_equal(json_string_value(json_object_get(line, "level")), "info");
-	assert_string_equal(json_string_value(json_object_get(line, "part")), "c2s");
+	assert_string_equal(json_string_value(json_object_get(line, "module")), "c2s");
 	assert_string_equal(json_string_value(json_object_get(line, "address")), "romeo@example.org/\"x\\");
 	assert_string_equal(json_string_value(json_object_get(line, "trace")), "0000000000000001");
-	assert_string_equal(json_string_value(json_object_get(line, "text")), "said\n\xef\xbf\xbd\xc3\xa9");
+	assert_string_equal(json_string_value(json_object_get(line, "message")),
+	                    "said\n\xef\xbf\xbd\xc3\xa9");
 	json_decref(line);
 }
 

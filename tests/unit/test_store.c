@@ -743,6 +743,23 @@ static void test_schema(void **state)
 	mem_free(error);
 }
 
+static void expect_bad_password_file(struct world *w, mode_t mode, const char *text, const char *said)
+{
+	char path[] = "/tmp/test_store_password.XXXXXX", *error = NULL;
+	int fd = mkstemp(path);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+	w->options.password_file = path;
+	assert_null(database_open(&w->options, &error));
+	unlink(path);
+	assert_non_null(strstr(error, path));
+	assert_non_null(strstr(error, said));
+	mem_free(error);
+	w->options.password_file = NULL;
+}
+
 static void test_cannot_open(void **state)
 {
 	struct world *w = *state;
@@ -765,6 +782,8 @@ static void test_cannot_open(void **state)
 	assert_null(database_open(&w->options, &error));
 	assert_non_null(strstr(error, "/nonexistent/password"));
 	mem_free(error);
+	expect_bad_password_file(w, 0644, "juliet\n", "everybody");
+	expect_bad_password_file(w, 0600, "", "first line");
 }
 
 /* ---- SQLite only */
