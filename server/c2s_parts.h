@@ -41,7 +41,7 @@ struct c2s {
 	char login[48]; /* "SCRAM-SHA-1, TLSv1.3" */
 	uint64_t session;
 	unsigned home_reactor;     /* of the user's home; it stays there even when the host is removed */
-	uint32_t untaken, unasked; /* stanzas not credited, and not asked credit for */
+	uint32_t untaken, unasked; /* cost of the stanzas not credited, and not asked credit for */
 	struct envelope *early, **early_tail; /* stanzas sent while the session was being bound */
 };
 

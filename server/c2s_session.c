@@ -7,8 +7,9 @@
 #include "module.h"
 #include "router.h"
 
-#define CREDIT_EVERY 32  /* stanzas between two credits asked of the home */
-#define UNTAKEN_STOP 128 /* the home has not taken so many: stop reading */
+/* In the unit of stanza_cost. */
+#define CREDIT_EVERY (32 << 10)  /* between two credits asked of the home */
+#define UNTAKEN_STOP (128 << 10) /* the home has not taken so much: stop reading */
 #define HOST_GONE_TEXT "This domain is no longer served here."
 
 /* ---- bind */
@@ -179,8 +180,11 @@ static struct jid *c2s_to(struct c2s *c, const char *to)
 
 static void c2s_count(struct c2s *c, struct envelope *e)
 {
-	c->untaken++;
-	if (++c->unasked >= CREDIT_EVERY) {
+	uint32_t cost = stanza_cost(e->stanza);
+
+	c->untaken += cost;
+	c->unasked += cost;
+	if (c->unasked >= CREDIT_EVERY) {
 		e->wants_credit = true;
 		e->count = c->unasked;
 		e->stream = c->stream.id;

@@ -22,7 +22,7 @@ enum envelope_kind {
 	ENV_BOUND,   /* the session is there: `to` is its full address, `session` its id */
 	ENV_UNBOUND, /* the account has all the sessions it may have */
 	ENV_SETTLE,  /* answer with ENV_SETTLED when all that was queued before is written */
-	ENV_CREDIT,  /* the home has taken `count` of the stream's stanzas */
+	ENV_CREDIT,  /* the home has taken stanzas of the stream, `count` in the unit of stanza_cost */
 	ENV_CLOSE,   /* close with stream error `condition` */
 	/* to the reactor itself */
 	ENV_RUN /* call run(reactor, arg) */

@@ -59,7 +59,7 @@ struct home {
 	unsigned outbox_count;
 	struct list waiting_node; /* in reactor->waiting_homes while the outbox is not empty */
 	uint64_t last_write;      /* ticket of its newest write: its reads start behind it */
-	unsigned uncommitted;     /* records of its own stanzas (OUT) that are not committed yet */
+	size_t uncommitted;       /* cost of its own stanzas (OUT) whose records are not committed yet */
 	struct envelope *credits; /* owed to its streams until there are fewer of those */
 	unsigned passes;          /* passes that exist: it cannot be freed */
 
@@ -77,8 +77,9 @@ struct outgoing {
 	unsigned target;
 };
 
-/* More uncommitted records of its own than this and its streams get no credit: they stop reading. */
-#define HOME_UNCOMMITTED 1024
+/* More uncommitted records of its own than this (in the unit of stanza_cost) and its streams get no credit:
+ * they stop reading. */
+#define HOME_UNCOMMITTED (1 << 20)
 /* More than this in the outbox and the mailbox waits. */
 #define HOME_OUTBOX 32768
 
@@ -141,6 +142,7 @@ struct pass {
 	bool is_released; /* its turn in the outbox has come */
 	bool is_ended;    /* waits only for its writes' callbacks */
 	uint8_t stored;   /* enum store_status: not STORE_OK when its record could not be written */
+	uint32_t cost;    /* OUT: of each of `writes` in home.uncommitted */
 	unsigned writes;  /* records that are not committed yet */
 	uint64_t ticket;  /* newest group it depends on */
 	int64_t claimed;  /* the transit row whose removal it has written, but not committed yet */

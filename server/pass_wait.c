@@ -116,7 +116,7 @@ static void on_recorded(void *arg, const struct rows *rows)
 
 	p->writes--;
 	if (p->ctx.dir == OUT)
-		h->uncommitted--;
+		h->uncommitted -= p->cost;
 	if (rows_status(rows) != STORE_OK)
 		p->stored = (uint8_t)rows_status(rows);
 	if (rows_status(rows) == STORE_FAILED && p->is_ended && p->ctx.dir == OUT)
@@ -133,8 +133,10 @@ void record(struct ctx *c, struct write *w)
 	uint64_t ticket;
 
 	p->writes++;
-	if (c->dir == OUT)
-		c->home->uncommitted++;
+	if (c->dir == OUT) {
+		p->cost = stanza_cost(c->stanza);
+		c->home->uncommitted += p->cost;
+	}
 	ticket = home_write(c->home, w, on_recorded, p);
 	if (ticket == STORE_NO_TICKET)
 		p->stored = STORE_AWAY;

@@ -140,6 +140,12 @@ const char *element_lang(const struct element *e);                  /* its own x
 /* The character data directly in it, joined, in `a`; "" when there is none. */
 const char *element_get_text(const struct element *e, struct arena *a);
 
+/* What a sealed stanza on its way costs in memory, about: for bounds on how many may be. */
+static inline uint32_t stanza_cost(const struct stanza *st)
+{
+	return 700 + 2 * st->bytes_len;
+}
+
 static inline struct stanza *stanza_ref(const struct stanza *st)
 {
 	struct stanza *own = (struct stanza *)(uintptr_t)st; /* only the count changes */
