@@ -63,7 +63,9 @@ static void show_unread(struct buffer *b, const struct conf_node *options)
 		buffer_addf(b, "    %s:", n->key);
 		if (!n->is_plain || *n->text)
 			buffer_adds(b, " ");
-		if (n->is_plain)
+		/* Only what means nothing must stay without quotes; a text that is plain inside brackets ("-")
+		 * may not be so here. */
+		if (n->is_plain && (!*n->text || strcmp(n->text, "null") == 0 || strcmp(n->text, "~") == 0))
 			buffer_adds(b, n->text);
 		else
 			text_write(b, n->text);
