@@ -110,6 +110,7 @@ static struct small_server *small_server_new(unsigned reactors)
 	srv->db = database_open(&srv->database_options, &error);
 	ASSERT(srv->db);
 	small_fill(srv);
+	notify_open(&srv->notify, false);
 	srv->reactor_count = reactors;
 	srv->reactors = mem_zalloc(reactors * sizeof *srv->reactors);
 	for (unsigned i = 0; i < reactors; i++)
