@@ -75,7 +75,9 @@ static void plan_in(struct plan *p, enum stanza_type type)
 		p->after |= p->answers ? FROM : PENDING_IN;
 		p->enters = p->answers && !(p->before & FROM);
 		break;
-	case PRESENCE_UNSUBSCRIBE: /* A.3.2 */
+	/* A.3.2. Its footnote, to answer "unsubscribed", is not followed: the answer would cross a new
+	 * request, and take that back. */
+	case PRESENCE_UNSUBSCRIBE:
 		p->passes_on = p->before & (FROM | PENDING_IN);
 		p->after &= ~(unsigned)(FROM | PENDING_IN);
 		break;

@@ -37,14 +37,13 @@ class Step:
 class Scene:
     """A parsed script. `clients` is name -> (local, host, resource, options)."""
 
-    def __init__(self, path):
-        self.path, self.name = path, os.path.basename(path).removesuffix(".scene")
+    def __init__(self, path, text):
+        self.path, self.text, self.name = path, text, os.path.basename(path).removesuffix(".scene")
         self.title, self.clients, self.steps = "", {}, []
         self.engine, self.own_server, self.not_prosody = None, False, None
         self.limits, self.store, self.modules = {}, {}, {}
-        with open(path) as f:
-            for number, line in enumerate(f, 1):
-                self.parse_line(number, line.rstrip())
+        for number, line in enumerate(text.splitlines(), 1):
+            self.parse_line(number, line.rstrip())
         if not self.title:
             raise BadScript("%s has no title" % path)
 
@@ -92,7 +91,7 @@ class Scene:
             raise BadScript("%s:%d: unknown need '%s'" % (self.path, number, need))
 
     def is_administered(self):
-        return self.own_server or any(re.match("admin |server (is|st|re)", s.text) for s in self.steps)
+        return self.own_server or any(re.match("admin |database |server (is|st|re)", s.text) for s in self.steps)
 
     def why_not(self, engine):
         """Why it is not played there, or None."""
@@ -461,6 +460,9 @@ class Player:
         if verb in ("starts", "restarts"):
             await asyncio.to_thread(self.server.start)
 
+    async def step_database(self, step):
+        await asyncio.to_thread(self.server.execute, self.outgoing(step.block))
+
     async def step_is_told_to_stop(self, step):
         """SIGTERM; the scene then looks at what the clients receive."""
         self.server.process.terminate()
@@ -502,6 +504,7 @@ STEPS = [
     rule(r"(on prosody )?(\S+) may receive:", P.step_may_receive),
     rule(r"server closes (\S+)(?: with (<.+>)|:|)", P.step_closed),
     rule(r"admin (?:runs|is (refused)): (.+?):?", P.step_admin),
+    rule(r"database runs:", P.step_database),
     rule(r"server is told to stop", P.step_is_told_to_stop),
     rule(r"server has ended", P.step_has_ended),
     rule(r"server (stops|starts|restarts|is killed)", P.step_server),
