@@ -82,6 +82,7 @@ static struct home *home_new(struct reactor *r, struct jid *address, unsigned ki
 	list_init(&h->outbox);
 	list_init(&h->waiting_node);
 	list_init(&h->sleeper_node);
+	list_init(&h->reload_node);
 	timer_init(&h->hold_timer, home_on_hold_timer);
 	h->idle_since = r->now;
 	home_read_policy(h);
@@ -148,6 +149,8 @@ void home_free(struct home *h)
 	timer_stop(&r->wheel, &h->hold_timer);
 	list_remove(&h->waiting_node);
 	list_remove(&h->sleeper_node);
+	list_remove(&h->reload_node);
+	home_set_account(h, 0);
 	hash_remove(&r->homes, &h->node);
 	r->counts.homes--;
 	r->waking_homes -= h->state == HOME_WAKING;
@@ -188,7 +191,7 @@ static void home_wake_anew(struct home *h)
 	home_free_data(h);
 	roster_free(&h->roster);
 	blocks_free(&h->blocks);
-	h->account = 0;
+	home_set_account(h, 0);
 	h->newest_entry = 0;
 	home_wake(h);
 }
@@ -257,6 +260,9 @@ void home_handle(struct home *h, struct envelope *e)
 		return;
 	case ENV_SETTLED:
 		home_settled(h, e);
+		return;
+	case ENV_RELOAD:
+		home_reload(h, e);
 		return;
 	case ENV_FORGET:
 		home_forget(h, e);
@@ -398,6 +404,7 @@ void homes_free(struct reactor *r)
 		home_free(CONTAINER_OF(n, struct home, node));
 	}
 	hash_free(&r->homes);
+	hash_free(&r->accounts);
 	passes_free(r);
 }
 

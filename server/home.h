@@ -66,6 +66,10 @@ struct home {
 	/* in reactor->sleepers while it has no session, in reactor->absents while ABSENT */
 	struct list sleeper_node;
 	int64_t idle_since; /* Unix microseconds */
+
+	struct hash_node account_node; /* in reactor->accounts while it has an account */
+	struct list reload_node; /* in reactor->reloads while its turn to read itself again has not come */
+	uint8_t reload;          /* home_reload.c */
 };
 
 /* Something in an outbox: an envelope on its way out, or a whole pass that goes on at COPY. */
@@ -100,6 +104,17 @@ void homes_sleep_all(struct reactor *r);
 
 /* The hosts snapshot has been replaced: homes of removed hosts end, policies are read again. */
 void homes_rehost(struct reactor *r);
+
+/* Whose rows somebody else has changed. */
+struct homes_changed {
+	bool all;
+	const int64_t *accounts;
+	unsigned account_count;
+	struct jid *const *names; /* accounts that may be new */
+	unsigned name_count;
+};
+/* Has those that are awake read themselves again, soon: home_reload.c. */
+void homes_reload(struct reactor *r, const struct homes_changed *which);
 
 /* What a home sends to itself: at once, or when it is held before all that waits in the mailbox. */
 void home_take_own(struct home *h, struct envelope *e);

@@ -21,7 +21,14 @@ void home_refuse_mailbox(struct home *h); /* the database does not answer: refus
 void home_credit(struct home *h, struct envelope *e);
 void home_on_hold_timer(struct timer *t);
 
+/* home_reload.c */
+void homes_reload_init(struct reactor *r);
+void homes_reload_next(struct reactor *r); /* as far as the bound lets them */
+void home_reload(struct home *h, struct envelope *e);
+void home_set_account(struct home *h, int64_t account);
+
 /* home_sleep.c */
+extern const struct sql home_account_sql; /* its row: id, disabled, newest entry */
 void home_wake(struct home *h);
 bool home_can_sleep(const struct home *h);
 void homes_watch_sleepers(struct reactor *r); /* looks from time to time, while there are any */

@@ -7,7 +7,7 @@
 #define SLEEP_CHECK_MS 2000
 #define WAKE_RETRY_MS 1000
 
-static const struct sql sql_account = {
+const struct sql home_account_sql = {
 	.name = "home_account",
 	.text = "select a.id, a.disabled, coalesce((select max(e.id) from entry e where e.owner = a.id), 0)"
 		" from account a join host h on h.id = a.host where h.name = $1 and a.name = $2",
@@ -116,7 +116,7 @@ static void on_account(void *arg, const struct rows *rows)
 		home_is_absent(h);
 		return;
 	}
-	h->account = rows_int(rows, 0, 0);
+	home_set_account(h, rows_int(rows, 0, 0));
 	h->newest_entry = rows_int(rows, 0, 2);
 	home_load(h);
 }
@@ -129,7 +129,7 @@ void home_wake(struct home *h)
 	home_enter(h, HOME_WAKING); /* and cannot be freed as long as it is */
 	h->is_retrying = false;
 	timer_set(&r->wheel, &h->hold_timer, (uint64_t)r->conf->limits.hold_time);
-	store_read(r->store, 0, &sql_account,
+	store_read(r->store, 0, &home_account_sql,
 	           PARAMS(P_TEXTN(jid_domain(j), jid_domain_len(j)), P_TEXTN(j->text, j->local_len)),
 	           on_account, h);
 }
@@ -190,6 +190,7 @@ void home_idle(struct home *h)
 void homes_init(struct reactor *r)
 {
 	list_init(&r->absents);
+	homes_reload_init(r);
 	timer_init(&r->sleep_timer, on_sleep_timer);
 }
 

@@ -94,6 +94,7 @@ static bool hook_is_whole(const struct hook *hook)
 		return hook->run && hook->ns && hook->name &&
 		       (hook->type == IQ_GET || hook->type == IQ_SET);
 	case EVENT_LOAD:
+	case EVENT_RELOAD:
 		return hook->load && hook->loaded;
 	default:
 		return hook->run != NULL;

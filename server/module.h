@@ -83,6 +83,8 @@ enum event {
 	EVENT_IQ,     /* an IQ request for this home, by type, namespace and element: ACT of IN */
 	EVENT_STANZA, /* a stage of a pass */
 	EVENT_LOAD,   /* a home wakes: rows to load, $1 is its account id */
+	EVENT_RELOAD, /* the same, when somebody else may have changed those rows: memory is to follow, and
+	                 who sees it is told */
 	EVENT_SLEEP,  /* a home is about to be freed; handlers do not wait */
 	EVENT_SESSION_BOUND,
 	EVENT_SESSION_AVAILABLE, /* initial presence */
@@ -106,8 +108,8 @@ struct hook {
 	uint8_t type;          /* EVENT_IQ: IQ_GET or IQ_SET */
 	const char *ns, *name; /* EVENT_IQ */
 	handler *run;
-	const struct sql *load; /* EVENT_LOAD */
-	rows_handler *loaded;   /* EVENT_LOAD; must not return HELD */
+	const struct sql *load; /* EVENT_LOAD, EVENT_RELOAD */
+	rows_handler *loaded;   /* the same; must not return HELD */
 };
 
 #define ON_IQ_GET(namespace_, element_, homes_, fn)                                                        \
@@ -128,6 +130,10 @@ struct hook {
 #define ON_LOAD(homes_, sql_, fn)                                                                          \
 	{                                                                                                  \
 		.event = EVENT_LOAD, .homes = homes_, .load = sql_, .loaded = fn                           \
+	}
+#define ON_RELOAD(homes_, sql_, fn)                                                                        \
+	{                                                                                                  \
+		.event = EVENT_RELOAD, .homes = homes_, .load = sql_, .loaded = fn                         \
 	}
 #define ON_EVENT(event_, homes_, fn)                                                                       \
 	{                                                                                                  \

@@ -72,6 +72,10 @@ struct reactor {
 	struct timer sleep_timer;
 	struct list absents; /* homes without account, remembered briefly; the oldest first */
 	unsigned absent_homes, waking_homes;
+	struct hash accounts;       /* homes with an account, by its id: home_reload.c */
+	struct list reloads;        /* homes that are to read themselves again */
+	unsigned reloading;         /* and how many have begun */
+	struct timer reload_timer;  /* the database does not answer: then they wait */
 	int64_t failed_records[64]; /* the last ones that the database refused: pass.c */
 	unsigned failed_count;
 	struct pass *free_passes; /* pass.c */

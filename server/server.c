@@ -17,6 +17,7 @@
 #include "control.h"
 #include "home.h"
 #include "listener.h"
+#include "live.h"
 #include "log.h"
 #include "privilege.h"
 
@@ -329,6 +330,8 @@ static void on_listening(struct server *srv, void *arg)
 	} else if (!open_control(srv)) {
 		give_up(srv);
 	} else {
+		if (database_is_postgresql(srv->db))
+			srv->live = live_open(srv);
 		log_info("server", NULL, "Muster %s is ready: %u hosts, %u listeners, %s", muster_version(),
 		         srv->hosts->count, srv->conf->listener_count, srv->durability);
 		server_say_ready(srv);

@@ -13,6 +13,7 @@
 #include "store.h"
 
 struct control;
+struct live;
 struct stopping;
 
 struct server {
@@ -30,6 +31,7 @@ struct server {
 	struct buffer complaints; /* then: why it cannot */
 	uv_signal_t signals[4];
 	struct notify notify; /* reactor 0 only */
+	struct live *live;    /* reactor 0 only; NULL on SQLite */
 	struct database_options database_options;
 	struct stopping *stopping; /* reactor 0 only: server_stop.c */
 	bool is_stopping;          /* reactor 0 only */

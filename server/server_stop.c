@@ -9,6 +9,7 @@
 #include "admin.h"
 #include "control.h"
 #include "home.h"
+#include "live.h"
 #include "log.h"
 #include "server.h"
 #include "stream.h"
@@ -142,5 +143,8 @@ void server_stop(struct server *srv)
 	timer_init(&s->timer, on_round);
 	if (srv->control)
 		control_close(srv->control, on_control_closed, srv);
+	if (srv->live)
+		live_close(srv->live);
+	srv->live = NULL;
 	server_each(srv, stop_step, step_done, s);
 }

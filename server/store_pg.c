@@ -86,6 +86,11 @@ static const struct sql sql_fence_end = {
 	    "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and objsubid = 1 "
 	    "and (classid::bigint << 32 | objid::bigint) = $1 and pid <> pg_backend_pid()",
 };
+/* What the server writes itself it knows already: its triggers stay silent (schema, 006_live). */
+static const struct sql sql_quiet = {
+	.name = "quiet",
+	.text = "select set_config('muster.quiet', 'on', false)",
+};
 static const struct sql sql_fence = { .name = "fence", .text = "select 1 from pg_advisory_lock($1)" };
 
 static void conn_lost(struct conn *c, const char *why);
@@ -558,8 +563,10 @@ static void conn_up(struct conn *c)
 		return;
 	}
 	if (conn_prepare(c, &sql_fence_end, fence, 1) && conn_prepare(c, &sql_fence, fence, 1) &&
+	    conn_prepare(c, &sql_quiet, NO_PARAMS) &&
 	    conn_send(c, &sql_fence_end, fence, 1, EXPECT_FENCE, NULL) &&
 	    conn_send(c, &sql_fence, fence, 1, EXPECT_FENCE, NULL) &&
+	    conn_send(c, &sql_quiet, NO_PARAMS, EXPECT_FENCE, NULL) &&
 	    conn_sync(c, EXPECT_SYNC_FENCE, NULL) && conn_flush(c))
 		conn_watch(c);
 }

@@ -1,61 +1,18 @@
 /* roster.c - RFC 6121 section 2: the contact list as the client reads and edits it. The table in memory is
- * the core's (server/roster.h); it is loaded when the home wakes, and changed after the change is
+ * the core's (server/roster.h); it is loaded when the home wakes (load.c), and changed after the change is
  * committed. */
 #include <string.h>
 
-#include "module.h"
+#include "roster_parts.h"
 
 #define ROSTER_NS "jabber:iq:roster"
 #define GROUPS_MAX 100 /* of one contact */
-
-struct roster_options {
-	int64_t items;
-};
 
 static const struct option options[] = {
 	{ "items", OPT_INT, offsetof(struct roster_options, items), "5000",
 	  "How many contacts an account may have, with those who ask to become one.", 1, 1000000, NULL },
 	OPTIONS_END,
 };
-
-/* ---- loading */
-
-static const struct sql sql_load = {
-	.name = "roster_load",
-	.text = "select contact, name, subscription, ask, pending_in, approved, in_roster, groups, request"
-		" from roster where owner = $1",
-};
-
-static void load_row(struct roster *r, const struct rows *rows, unsigned i)
-{
-	const char *contact = rows_text(rows, i, 0), *name = rows_text(rows, i, 1);
-	const char *request = rows_text(rows, i, 8);
-	struct jid *j = jid_parse(contact, strlen(contact));
-	struct roster_item *item;
-
-	if (!j)
-		return; /* written by plain SQL, and no address */
-	item = roster_add(r, j);
-	jid_unref(j);
-	item->name = name && *name ? mem_strdup(name) : NULL;
-	item->subscription = (uint8_t)(rows_int(rows, i, 2) & SUB_BOTH);
-	item->ask = rows_int(rows, i, 3) != 0;
-	item->pending_in = rows_int(rows, i, 4) != 0;
-	item->approved = rows_int(rows, i, 5) != 0;
-	item->in_roster = rows_int(rows, i, 6) != 0;
-	item->groups = roster_groups_parse(rows_text(rows, i, 7));
-	item->request = request ? stanza_parse(request, strlen(request)) : NULL;
-}
-
-static enum verdict on_load(struct ctx *c, const struct rows *rows)
-{
-	const struct roster_options *o = module_options(c);
-
-	home_roster(c->home)->bound = (uint32_t)o->items;
-	for (unsigned i = 0; i < rows_count(rows); i++)
-		load_row(home_roster(c->home), rows, i);
-	return DONE;
-}
 
 /* ---- reading */
 
@@ -294,7 +251,8 @@ static const char *const stream_features[] = {
 };
 
 static const struct hook hooks[] = {
-	ON_LOAD(HOME_USER, &sql_load, on_load),
+	ON_LOAD(HOME_USER, &roster_load_sql, roster_on_load),
+	ON_RELOAD(HOME_USER, &roster_load_sql, roster_on_reload),
 	ON_IQ_GET(ROSTER_NS, "query", HOME_USER, on_get),
 	ON_IQ_SET(ROSTER_NS, "query", HOME_USER, on_set),
 	HOOKS_END,
@@ -310,4 +268,6 @@ const struct module mod_roster = {
 	.hooks = hooks,
 	.options = options,
 	.options_size = sizeof(struct roster_options),
+	.home_size = sizeof(struct roster_data),
+	.home_free = roster_data_free,
 };
