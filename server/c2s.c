@@ -66,6 +66,8 @@ static void c2s_features(struct c2s *c)
 	struct buffer b = { 0 };
 
 	buffer_adds(&b, "<stream:features>");
+	if (c->stream.ssl || !c->require_tls)
+		stream_add_limits(&c->stream, &b);
 	if (c->state == C2S_AUTHENTICATED) {
 		buffer_adds(&b, "<bind xmlns='" BIND_NS "'/>");
 		if (c->stream.reactor->hooks->stream_features.len)
@@ -224,9 +226,10 @@ static const struct stream_protocol c2s_protocol = {
 	.open = c2s_open,
 };
 
-void c2s_accept(struct reactor *r, uv_stream_t *listener, bool direct, bool require_tls)
+void c2s_accept(struct reactor *r, uv_stream_t *listener, bool direct, bool require_tls,
+                const char *balancers)
 {
-	struct stream *s = stream_accept(r, listener, &c2s_protocol, direct);
+	struct stream *s = stream_accept(r, listener, &c2s_protocol, direct, balancers);
 
 	if (!s)
 		return;

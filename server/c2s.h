@@ -7,7 +7,8 @@
 
 struct reactor;
 
-/* Takes a connection from a listener over. */
-void c2s_accept(struct reactor *r, uv_stream_t *listener, bool direct, bool require_tls);
+/* Takes a connection from a listener over; `balancers` as for stream_accept. */
+void c2s_accept(struct reactor *r, uv_stream_t *listener, bool direct, bool require_tls,
+                const char *balancers);
 
 #endif

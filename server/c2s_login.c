@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "c2s_parts.h"
+#include "gate.h"
 #include "log.h"
 #include "server.h"
+
+#define WAIT_TEXT "Too many wrong passwords. Try again later."
+#define ATTEMPTS_PER_FAILURE 20 /* failures of any kind, for each of limits.login_failures */
 
 void c2s_offer(struct c2s *c, struct buffer *b)
 {
@@ -30,21 +34,61 @@ void c2s_offer(struct c2s *c, struct buffer *b)
 	buffer_adds(b, "</sasl-channel-binding>");
 }
 
-static void sasl_fail(struct c2s *c, const char *condition)
+/* A clock that never goes back, for the gate. */
+static int64_t gate_now(void)
 {
+	return (int64_t)(uv_hrtime() / 1000);
+}
+
+/* The bare address that is being tried: what failures are counted for. NULL: none has been named. */
+static char *tried_account(const struct c2s *c)
+{
+	const char *user = c->sasl ? sasl_user(c->sasl) : NULL;
+
+	return user ? mem_printf("%s@%s", user, c->domain->text) : NULL;
+}
+
+/* Somebody has shown that he does not know the password. */
+static void count_guess(struct c2s *c, const char *account)
+{
+	struct reactor *r = c->stream.reactor;
+
+	c->failures++;
+	if (account)
+		gate_failed(r->server->gate, &c->stream.address, account, &r->conf->limits, gate_now());
+}
+
+/* Some clients begin with mechanisms that they cannot do, once for each: that costs them nothing but an
+ * attempt. What counts are guesses at passwords. */
+static void sasl_fail_because(struct c2s *c, const char *condition, const char *text)
+{
+	unsigned limit = (unsigned)c->stream.reactor->conf->limits.login_failures;
+	char *account = tried_account(c);
 	struct buffer b = { 0 };
 
 	c->stream.reactor->counts.login_failures++;
-	log_info("c2s", c->stream.peer, "login%s%s failed: %s", c->sasl && sasl_user(c->sasl) ? " of " : "",
-	         c->sasl && sasl_user(c->sasl) ? sasl_user(c->sasl) : "", condition);
+	log_info("c2s", c->stream.peer, "login%s%s failed: %s%s%s", account ? " of " : "",
+	         account ? account : "", condition, text ? ": " : "", text ? text : "");
+	c->attempts++;
+	if (strcmp(condition, "not-authorized") == 0)
+		count_guess(c, account);
+	mem_free(account);
 	sasl_free(c->sasl);
 	c->sasl = NULL;
-	buffer_addf(&b, "<failure xmlns='" SASL_NS "'><%s/></failure>", condition);
+	buffer_addf(&b, "<failure xmlns='" SASL_NS "'><%s/>", condition);
+	if (text)
+		buffer_addf(&b, "<text xml:lang='en'>%s</text>", text);
+	buffer_adds(&b, "</failure>");
 	stream_write_text(&c->stream, b.data, b.len);
 	buffer_free(&b);
 	c2s_enter(c, c->stream.ssl ? C2S_SECURE : C2S_OPENING);
-	if (++c->failures >= c->stream.reactor->conf->limits.login_failures)
+	if (c->failures >= limit || c->attempts >= ATTEMPTS_PER_FAILURE * limit)
 		stream_close(&c->stream, STREAM_POLICY_VIOLATION, "Too many failed attempts.");
+}
+
+static void sasl_fail(struct c2s *c, const char *condition)
+{
+	sasl_fail_because(c, condition, NULL);
 }
 
 static void write_sasl(struct c2s *c, const char *element, const char *reply)
@@ -56,7 +100,6 @@ static void write_sasl(struct c2s *c, const char *element, const char *reply)
 	buffer_free(&b);
 }
 
-static void on_account(void *arg, const struct rows *rows);
 static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply);
 
 static const struct sql sql_keys = {
@@ -191,20 +234,37 @@ static void sasl_succeed(struct c2s *c, const char *reply)
 
 	c->user = jid_make(sasl_user(c->sasl), c->domain->text, NULL);
 	ASSERT(c->user);
+	gate_succeeded(r->server->gate, &c->stream.address, c->user->text, gate_now());
 	write_sasl(c, "success", reply);
 	snprintf(c->login, sizeof c->login, "%s%s%s", sasl_name(sasl_mechanism(c->sasl)),
 	         c->stream.ssl ? ", " : "", c->stream.ssl ? SSL_get_version(c->stream.ssl) : "");
 	sasl_free(c->sasl);
 	c->sasl = NULL;
 	r->counts.logins++;
-	c->stream.is_logged_in = true;
+	stream_logged_in(&c->stream);
 	c2s_enter(c, C2S_AUTHENTICATED);
 	c2s_restart(c);
 }
 
-static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply)
+/* Reads the account, unless too many have tried it. Whether it exists makes no difference. */
+static void sasl_read_account(struct c2s *c)
 {
 	struct reactor *r = c->stream.reactor;
+	char *account = tried_account(c);
+	bool may_try = gate_may_try_account(r->server->gate, &c->stream.address, account, &r->conf->limits,
+	                                    gate_now());
+
+	mem_free(account);
+	if (may_try)
+		store_read(r->store, 0, &sql_keys,
+		           PARAMS(P_TEXT(c->domain->text), P_TEXT(sasl_user(c->sasl))), on_account,
+		           c2s_ask(c));
+	else
+		sasl_fail_because(c, "temporary-auth-failure", WAIT_TEXT);
+}
+
+static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply)
+{
 
 	switch (result) {
 	case SASL_CHALLENGE:
@@ -218,9 +278,7 @@ static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply
 		sasl_fail(c, sasl_condition(c->sasl));
 		break;
 	case SASL_NEED_ACCOUNT:
-		store_read(r->store, 0, &sql_keys,
-		           PARAMS(P_TEXT(c->domain->text), P_TEXT(sasl_user(c->sasl))), on_account,
-		           c2s_ask(c));
+		sasl_read_account(c);
 		break;
 	case SASL_NEED_HASH:
 		sasl_start_hash(c);
@@ -242,13 +300,18 @@ static void sasl_take(struct c2s *c, const struct stanza *st)
 void c2s_on_auth(struct c2s *c, struct stanza *st)
 {
 	const char *mechanism = element_get(st->root, "mechanism");
+	struct reactor *r = c->stream.reactor;
 
 	if (!c->offered) { /* RFC 6120 section 6.5.5 */
 		sasl_fail(c, "encryption-required");
 		return;
 	}
+	if (!gate_may_try(r->server->gate, &c->stream.address, &r->conf->limits, gate_now())) {
+		sasl_fail_because(c, "temporary-auth-failure", WAIT_TEXT);
+		return;
+	}
 	c->sasl = sasl_begin(mechanism ? mechanism : "", c->offered, c->stream.ssl, c->domain->text,
-	                     c->stream.reactor->server->secret);
+	                     r->server->secret);
 	if (!c->sasl) {
 		sasl_fail(c, "invalid-mechanism");
 		return;

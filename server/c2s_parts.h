@@ -27,9 +27,10 @@ struct c2s {
 	struct stream stream;
 	uint8_t state; /* enum c2s_state */
 	bool require_tls;
-	bool is_open; /* our header of the present stream has been written */
-	unsigned failures;
-	unsigned offered; /* mechanisms */
+	bool is_open;      /* our header of the present stream has been written */
+	unsigned failures; /* wrong passwords */
+	unsigned attempts; /* that failed, also before any password was looked at */
+	unsigned offered;  /* mechanisms */
 	struct sasl *sasl;
 	struct jid *domain;  /* of the stream */
 	struct jid *claimed; /* the header's from: only answered to */

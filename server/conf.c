@@ -16,6 +16,7 @@
 
 #include "conf_parts.h"
 #include "module.h"
+#include "network.h"
 
 enum {
 	FILE_MAX = 1 << 20, /* bytes of one file */
@@ -100,6 +101,11 @@ static void check_listener(struct loader *l, const struct conf_node *const *seen
 	if (new->kind == LISTEN_C2S_TLS && !new->require_tls)
 		mistake(&l->mistakes, &seen[LISTENER_TLS_ROW]->place,
 		        "'require_tls' cannot be false here: c2s-tls is TLS from the first byte");
+	if (new->proxy && !network_list_is_valid(new->proxy))
+		mistake(&l->mistakes, &seen[LISTENER_PROXY_ROW]->place,
+		        "'proxy' wants addresses and networks with blanks between them, such as "
+		        "10.0.0.0/8 or ::1, got %s",
+		        quoted(&c->arena, new->proxy));
 	for (const struct listener_conf *old = c->listeners; new->port != 0 && old < new; old++) {
 		if (old->port == new->port && strcmp(old->address, new->address) == 0)
 			mistake(&l->mistakes, at, "address and port are those of the listener at %s",

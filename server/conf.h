@@ -56,18 +56,25 @@ struct log_conf {
 
 /* `limits:` Bytes are bytes, times are milliseconds. */
 struct limits_conf {
-	int64_t stanza_bytes;            /* after login */
-	int64_t stanza_bytes_before;     /* before it: RFC 6120 section 13.12 */
-	int64_t depth;                   /* of elements in a stanza */
-	int64_t attributes;              /* per element */
-	int64_t children;                /* per element */
-	int64_t token_bytes;             /* an unfinished XML token */
-	int64_t login_time;              /* to finish authentication and binding */
-	int64_t login_failures;          /* per stream, then it is closed */
-	int64_t write_queue_bytes;       /* a slow reader beyond it is closed */
-	int64_t connections;             /* in all */
+	int64_t stanza_bytes;         /* after login */
+	int64_t stanza_bytes_before;  /* before it: RFC 6120 section 13.12 */
+	int64_t depth;                /* of elements in a stanza */
+	int64_t attributes;           /* per element */
+	int64_t children;             /* per element */
+	int64_t token_bytes;          /* an unfinished XML token */
+	int64_t login_time;           /* to finish authentication and binding */
+	int64_t login_failures;       /* per stream, then it is closed */
+	int64_t login_bytes;          /* what a stream may send before login, in all */
+	int64_t failures_per_address; /* failed logins in failure_time */
+	int64_t failures_per_account;
+	int64_t failure_time;
+	int64_t write_queue_bytes; /* a slow reader beyond it is closed */
+	int64_t connections;       /* in all */
+	int64_t connections_before_login;
 	int64_t connections_per_address; /* one network address */
 	int64_t sessions_per_account;
+	int64_t bytes_per_second; /* from one stream: it is read no faster */
+	int64_t stanzas_per_second;
 	int64_t mailbox;         /* stanzas in one held home */
 	int64_t hold_time;       /* a held home that waits longer gives up with an error */
 	int64_t idle_home;       /* then a home with no session sleeps */
@@ -82,6 +89,7 @@ struct listener_conf {
 	const char *address; /* "127.0.0.1", "::" (all, IPv4 too) */
 	int64_t port;        /* 0: any free port (tests) */
 	bool require_tls;
+	const char *proxy; /* balancers, a list of networks (network.h); NULL: none */
 	const char *place; /* "file:line:column" of the entry; "default" when there is none */
 };
 

@@ -108,7 +108,14 @@ struct section {
 };
 enum { SECTION_COUNT = 7, SECTION_OPTIONS_MAX = 32 };
 extern const struct section conf_sections[SECTION_COUNT + 1];
-enum { LISTENER_KIND_ROW, LISTENER_ADDRESS_ROW, LISTENER_PORT_ROW, LISTENER_TLS_ROW, LISTENER_ROWS };
+enum {
+	LISTENER_KIND_ROW,
+	LISTENER_ADDRESS_ROW,
+	LISTENER_PORT_ROW,
+	LISTENER_TLS_ROW,
+	LISTENER_PROXY_ROW,
+	LISTENER_ROWS
+};
 extern const struct option conf_listener_options[LISTENER_ROWS + 1];
 /* The modules of a file without `modules:`, NULL-terminated. */
 extern const char *const conf_default_modules[];

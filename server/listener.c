@@ -1,12 +1,12 @@
 /* listener.c - see listener.h. */
 #include "listener.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "c2s.h"
+#include "gate.h"
 #include "log.h"
 #include "server.h"
 #include "stream.h"
@@ -19,93 +19,68 @@ struct listener {
 	uv_tcp_t tcp;
 	bool is_direct;
 	bool require_tls;
+	char *balancers; /* or NULL */
 };
 
-/* ---- counts per network address: exact for this reactor */
+/* ---- who may connect */
 
-struct address {
-	struct hash_node node;
-	unsigned char bytes[16];
-	unsigned count;
-};
-
-static struct address *address_find(struct reactor *r, const unsigned char bytes[16])
+static bool refuse_peer(const struct stream *s, const char *why)
 {
-	struct hash_node *n;
-
-	for (n = hash_first(&r->addresses, hash_bytes(bytes, 16)); n; n = hash_next(n)) {
-		struct address *a = CONTAINER_OF(n, struct address, node);
-
-		if (memcmp(a->bytes, bytes, 16) == 0)
-			return a;
-	}
-	return NULL;
+	log_warn("listener", s->peer, "refused: %s", why);
+	return false;
 }
 
-void listener_forget(struct reactor *r, const unsigned char bytes[16])
+static void set_address(struct stream *s, const struct network_address *a)
 {
-	struct address *a = address_find(r, bytes);
-
-	ASSERT(a && a->count > 0);
-	if (--a->count > 0)
-		return;
-	hash_remove(&r->addresses, &a->node);
-	mem_free(a);
+	s->address = network_counted(a);
+	network_show(a, s->peer);
 }
 
-/* IPv4 addresses are counted and shown as such, however they came. */
-static void address_read(struct stream *s)
+/* Counts it for the address it has now. */
+static bool admit_address(struct stream *s)
 {
-	struct sockaddr_storage name;
-	int len = sizeof name;
-	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
+	const struct limits_conf *limits = &s->reactor->conf->limits;
+	enum gate_answer answer = gate_enter_address(s->reactor->server->gate, &s->address, limits);
 
-	memset(s->address, 0, sizeof s->address);
-	if (uv_tcp_getpeername(&s->tcp, (struct sockaddr *)&name, &len) != 0)
-		return;
-	if (name.ss_family == AF_INET) {
-		memcpy(s->address, mapped, 12);
-		memcpy(s->address + 12, &((struct sockaddr_in *)&name)->sin_addr, 4);
-	} else if (name.ss_family == AF_INET6) {
-		memcpy(s->address, &((struct sockaddr_in6 *)&name)->sin6_addr, 16);
-	}
-	if (memcmp(s->address, mapped, 12) == 0)
-		inet_ntop(AF_INET, s->address + 12, s->peer, sizeof s->peer);
-	else
-		inet_ntop(AF_INET6, s->address, s->peer, sizeof s->peer);
-}
-
-/* This reactor's part of a limit for all: the kernel spreads connections evenly over the reactors. */
-static int64_t share(const struct reactor *r, int64_t limit)
-{
-	return (limit + r->server->reactor_count - 1) / r->server->reactor_count;
-}
-
-bool listener_admit(struct reactor *r, struct stream *s)
-{
-	struct address *a;
-
-	address_read(s);
-	a = address_find(r, s->address);
-	if (!a) {
-		a = mem_zalloc(sizeof *a);
-		memcpy(a->bytes, s->address, 16);
-		hash_add(&r->addresses, &a->node, hash_bytes(a->bytes, 16));
-	}
-	a->count++;
-	s->is_admitted = true;
-	if (a->count > r->conf->limits.connections_per_address) {
-		log_warn("listener", s->peer,
-		         "refused: %u connections from one address (limits.connections_per_address)",
-		         a->count);
-		return false;
-	}
-	if (r->streams.count > share(r, r->conf->limits.connections)) {
-		log_warn("listener", s->peer,
-		         "refused: %u connections at this reactor (limits.connections)", r->streams.count);
-		return false;
-	}
+	if (answer != GATE_OPEN)
+		return refuse_peer(s, gate_limit(answer));
+	s->is_addressed = true;
 	return true;
+}
+
+bool listener_admit(struct stream *s, const char *balancers)
+{
+	const struct limits_conf *limits = &s->reactor->conf->limits;
+	struct sockaddr_storage name = { 0 };
+	struct network_address address;
+	int len = sizeof name;
+	enum gate_answer answer;
+
+	if (uv_tcp_getpeername(&s->tcp, (struct sockaddr *)&name, &len) != 0)
+		name.ss_family = AF_UNSPEC; /* gone already: its first read will tell */
+	network_of((struct sockaddr *)&name, &address);
+	set_address(s, &address);
+	if (balancers && !network_list_has(balancers, &address))
+		return refuse_peer(s, "this listener is for the balancers that its 'proxy' names");
+	answer = gate_enter(s->reactor->server->gate, limits);
+	if (answer != GATE_OPEN)
+		return refuse_peer(s, gate_limit(answer));
+	s->is_admitted = true;
+	return balancers || admit_address(s);
+}
+
+bool listener_readdress(struct stream *s, const struct network_address *address)
+{
+	if (address)
+		set_address(s, address);
+	return admit_address(s);
+}
+
+void listener_forget(struct stream *s)
+{
+	if (s->is_admitted)
+		gate_leave(s->reactor->server->gate, s->is_addressed ? &s->address : NULL, s->is_logged_in);
+	s->is_admitted = s->is_addressed = false;
 }
 
 /* ---- sockets */
@@ -118,12 +93,15 @@ static void on_connection(uv_stream_t *tcp, int status)
 		log_warn("listener", NULL, "cannot accept: %s", uv_strerror(status));
 		return;
 	}
-	c2s_accept(l->reactor, tcp, l->is_direct, l->require_tls);
+	c2s_accept(l->reactor, tcp, l->is_direct, l->require_tls, l->balancers);
 }
 
 static void on_listener_closed(uv_handle_t *handle)
 {
-	mem_free(handle->data);
+	struct listener *l = handle->data;
+
+	mem_free(l->balancers);
+	mem_free(l);
 }
 
 /* A socket of our own, because libuv 1.44 cannot set SO_REUSEPORT. Returns a file descriptor, or -errno. */
@@ -196,6 +174,7 @@ static int listener_open(struct reactor *r, const struct listener_conf *conf)
 	l->reactor = r;
 	l->is_direct = conf->kind == LISTEN_C2S_TLS;
 	l->require_tls = conf->require_tls;
+	l->balancers = conf->proxy ? mem_strdup(conf->proxy) : NULL;
 	ASSERT(uv_tcp_init(&r->loop, &l->tcp) == 0);
 	l->tcp.data = l;
 	error = uv_tcp_open(&l->tcp, fd);

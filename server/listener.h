@@ -1,11 +1,11 @@
-/* listener.h - the listening sockets of one reactor (each reactor has its own, SO_REUSEPORT) and its counts
- * of connections: in all (each reactor admits its share), and per network address (each counts for itself,
- * as one address may meet the same reactor several times in a row). */
+/* listener.h - the listening sockets of one reactor (each reactor has its own, SO_REUSEPORT), and who may
+ * connect there: balancers, limits of connections (gate.h). */
 #ifndef MUSTER_LISTENER_H
 #define MUSTER_LISTENER_H
 
 #include "reactor.h"
 
+struct network_address;
 struct stream;
 
 /* Opens every listener of the configuration. False, with a sentence that names the place in the file in
@@ -13,9 +13,12 @@ struct stream;
 bool listeners_open(struct reactor *r, char **error) MUST_CHECK;
 void listeners_close(struct reactor *r);
 
-/* Counts a connection that was accepted and notes its address; false: over a limit. */
-bool listener_admit(struct reactor *r, struct stream *s);
+/* Counts a connection that was accepted and notes its address; false: it may not come in. With `balancers`
+ * its address is known, and counted, later: listener_readdress. */
+bool listener_admit(struct stream *s, const char *balancers) MUST_CHECK;
+/* What a balancer says of it; NULL: the balancer speaks for itself. False: over a limit. */
+bool listener_readdress(struct stream *s, const struct network_address *address) MUST_CHECK;
 /* Counts it out again. */
-void listener_forget(struct reactor *r, const unsigned char address[16]);
+void listener_forget(struct stream *s);
 
 #endif

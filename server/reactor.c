@@ -356,7 +356,6 @@ void reactor_free(struct reactor *r)
 		mem_free(e);
 	}
 	hash_free(&r->streams);
-	hash_free(&r->addresses);
 	tls_io_free(&r->tls);
 	xml_pool_free(r->xml);
 	buffer_free(&r->plain);

@@ -82,7 +82,6 @@ struct reactor {
 	unsigned free_pass_count;
 
 	struct hash streams;   /* stream.c, by id */
-	struct hash addresses; /* connections per network address: listener.c */
 	struct list dirty;     /* streams with something to write */
 	struct list paused;    /* streams that stopped reading because the reactor is blocked */
 	struct list graveyard; /* streams to free at the end of the turn */

@@ -15,6 +15,7 @@
 
 #include "admin.h"
 #include "control.h"
+#include "gate.h"
 #include "home.h"
 #include "listener.h"
 #include "live.h"
@@ -439,6 +440,7 @@ static void server_free(struct server *srv, int lock)
 	if (srv->hooks)
 		hooks_free((struct hooks *)(uintptr_t)srv->hooks);
 	conf_unref(srv->conf);
+	gate_free(srv->gate);
 	if (lock >= 0)
 		close(lock);
 	notify_close(&srv->notify);
@@ -474,6 +476,7 @@ static int run(const char *path, int admin_fd)
 	srv->admin_fd = admin_fd;
 	signal(SIGUSR1, SIG_IGN); /* the log that is about to be opened is a new one */
 	notify_open(&srv->notify, admin_fd < 0);
+	srv->gate = gate_new();
 	srv->conf = conf_load(path, &errors);
 	if (!srv->conf) {
 		fail_free(srv, errors);

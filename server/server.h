@@ -13,6 +13,7 @@
 #include "store.h"
 
 struct control;
+struct gate;
 struct live;
 struct stopping;
 
@@ -26,6 +27,7 @@ struct server {
 	unsigned reactor_count;
 	unsigned char secret[32]; /* of the database's table `setting`: made-up salts of unknown accounts */
 	int64_t started;          /* Unix seconds */
+	struct gate *gate;        /* who may come in; has a lock of its own */
 	struct control *control;  /* reactor 0 only, as are the signal handlers */
 	int admin_fd;             /* >= 0: no listeners, no traffic; only the commands that come on it */
 	struct buffer complaints; /* then: why it cannot */

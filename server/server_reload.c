@@ -159,7 +159,7 @@ static void note_sections(struct buffer *b, const struct conf *was, const struct
 static bool listener_is_other(const struct listener_conf *a, const struct listener_conf *b)
 {
 	return a->kind != b->kind || a->port != b->port || a->require_tls != b->require_tls ||
-	       is_other(a->address, b->address);
+	       is_other(a->address, b->address) || is_other(a->proxy, b->proxy);
 }
 
 static void note_listeners(struct buffer *b, const struct conf *was, const struct conf *c)

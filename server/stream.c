@@ -4,8 +4,10 @@
 
 #include <string.h>
 
+#include "gate.h"
 #include "listener.h"
 #include "log.h"
+#include "server.h"
 #include "stream_parts.h"
 
 #define KEEPALIVE_SECONDS                                                                                  \
@@ -67,6 +69,7 @@ static void stream_free(struct stream *s)
 	xml_free(s->xml);
 	buffer_free(&s->pending);
 	buffer_free(&s->late);
+	stream_end_proxy(s);
 	mem_free(s);
 	r->counts.streams--;
 }
@@ -114,8 +117,8 @@ void stream_kill(struct stream *s)
 	list_remove(&s->dirty_node);
 	list_remove(&s->paused_node);
 	hash_remove(&r->streams, &s->node);
-	if (s->is_admitted)
-		listener_forget(r, s->address);
+	listener_forget(s);
+	timer_stop(&r->wheel, &s->pace.timer);
 	uv_close((uv_handle_t *)&s->tcp, on_closed);
 }
 
@@ -183,7 +186,7 @@ static void on_timer(struct timer *t)
 {
 	struct stream *s = CONTAINER_OF(t, struct stream, timer);
 
-	if (s->is_closing)
+	if (s->is_closing || s->proxy) /* whom a balancer would send is not known */
 		stream_kill(s);
 	else
 		stream_close(s, s->is_logged_in ? STREAM_CONNECTION_TIMEOUT : STREAM_POLICY_VIOLATION,
@@ -237,6 +240,13 @@ void stream_take(struct reactor *r, struct envelope *e)
 
 /* ---- the beginning, and the end of all */
 
+void stream_logged_in(struct stream *s)
+{
+	if (s->is_admitted && !s->is_logged_in)
+		gate_logged_in(s->reactor->server->gate);
+	s->is_logged_in = true;
+}
+
 static struct stream *stream_new(struct reactor *r, const struct stream_protocol *protocol, bool direct)
 {
 	struct stream *s = mem_zalloc(protocol->size);
@@ -248,6 +258,7 @@ static struct stream *stream_new(struct reactor *r, const struct stream_protocol
 	list_init(&s->dirty_node);
 	list_init(&s->paused_node);
 	timer_init(&s->timer, on_timer);
+	stream_init_pace(s);
 	ASSERT(uv_tcp_init(&r->loop, &s->tcp) == 0);
 	s->tcp.data = s;
 	s->id = r->next_id++;
@@ -258,11 +269,11 @@ static struct stream *stream_new(struct reactor *r, const struct stream_protocol
 }
 
 struct stream *stream_accept(struct reactor *r, uv_stream_t *listener,
-                             const struct stream_protocol *protocol, bool direct)
+                             const struct stream_protocol *protocol, bool direct, const char *balancers)
 {
 	struct stream *s = stream_new(r, protocol, direct);
 
-	if (uv_accept(listener, (uv_stream_t *)&s->tcp) != 0 || !listener_admit(r, s)) {
+	if (uv_accept(listener, (uv_stream_t *)&s->tcp) != 0 || !listener_admit(s, balancers)) {
 		s->is_detached = true; /* the protocol has not begun */
 		stream_kill(s);
 		return NULL;
@@ -270,10 +281,20 @@ struct stream *stream_accept(struct reactor *r, uv_stream_t *listener,
 	uv_tcp_nodelay(&s->tcp, 1);
 	uv_tcp_keepalive(&s->tcp, 1, KEEPALIVE_SECONDS);
 	stream_set_timer(s, (uint64_t)r->conf->limits.login_time);
+	if (balancers)
+		stream_await_proxy(s);
 	if (direct)
 		stream_begin_tls(s);
 	stream_update_reading(s);
 	return s->is_dead ? NULL : s;
+}
+
+void stream_add_limits(const struct stream *s, struct buffer *b)
+{
+	const struct limits_conf *limits = &s->reactor->conf->limits;
+
+	buffer_addf(b, "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>%lld</max-bytes></limits>",
+	            (long long)(s->is_logged_in ? limits->stanza_bytes : limits->stanza_bytes_before));
 }
 
 void streams_shutdown(struct reactor *r)

@@ -14,8 +14,7 @@
 #ifndef MUSTER_STREAM_H
 #define MUSTER_STREAM_H
 
-#include <netinet/in.h>
-
+#include "network.h"
 #include "reactor.h"
 #include "xml.h"
 
@@ -70,10 +69,18 @@ struct stream_protocol {
 /* Why a stream does not read. Each reason is set and lifted by itself; it reads when none is left. While it
  * is closing it reads whatever the reasons, to see the peer's end. */
 enum stream_pause {
-	PAUSE_LOGIN = 1,  /* an account is being read, or a password hashed */
-	PAUSE_BIND = 2,   /* the client did not wait for its session */
-	PAUSE_CREDIT = 4, /* the home has not taken its last stanzas */
-	PAUSE_REACTOR = 8 /* another reactor does not keep up */
+	PAUSE_LOGIN = 1,   /* an account is being read, or a password hashed */
+	PAUSE_BIND = 2,    /* the client did not wait for its session */
+	PAUSE_CREDIT = 4,  /* the home has not taken its last stanzas */
+	PAUSE_REACTOR = 8, /* another reactor does not keep up */
+	PAUSE_PACE = 16    /* the peer sends faster than limits allow */
+};
+
+/* What has come in beyond the pace that limits allow, as the moments (microseconds of uv_hrtime) at which it
+ * would have been fine. */
+struct pace {
+	int64_t bytes, stanzas;
+	struct timer timer; /* ends PAUSE_PACE */
 };
 
 struct out; /* something in the write queue */
@@ -92,6 +99,7 @@ struct stream {
 	uv_tcp_t tcp;
 	struct timer timer; /* the protocol's patience; while closing: the peer's last chance */
 	SSL *ssl;
+	struct buffer *proxy; /* the balancer's header, as far as it has come; NULL: none is awaited */
 	const char *domain; /* whose certificate STARTTLS shows when the hello names none; the protocol's */
 	struct xml *xml;    /* NULL while idle or before any byte */
 	struct out_queue queue;   /* not encoded yet */
@@ -100,7 +108,9 @@ struct stream {
 	struct buffer late;       /* what TLS had to say of its own accord meanwhile */
 	uv_write_t write;
 	uv_shutdown_t shutdown;
-	size_t queued_bytes;  /* in both queues */
+	size_t queued_bytes; /* in both queues */
+	struct pace pace;
+	int64_t login_bytes;  /* read before login */
 	uint8_t pauses;       /* of enum stream_pause */
 	bool is_direct;       /* TLS from the first byte, XEP-0368 */
 	bool is_encrypted;    /* the handshake is done */
@@ -111,20 +121,26 @@ struct stream {
 	bool is_parsing;
 	bool is_writing; /* a uv_write is under way */
 	bool is_reading;
-	bool is_admitted; /* counted by listener.c */
+	bool is_admitted;  /* counted by the gate */
+	bool is_addressed; /* counted for its address too */
 	bool is_closing;
 	bool is_detached; /* the protocol has told the home */
 	bool is_shut;
 	bool is_eof; /* the peer's side is closed */
 	bool is_dead;
-	char peer[48];             /* network address */
-	unsigned char address[16]; /* the same for counting: IPv6 or mapped */
+	char peer[NETWORK_TEXT];        /* network address */
+	struct network_address address; /* the same as it is counted: network_counted */
 };
 
 /* Takes an accepted connection over: initialises a stream on the reactor's loop and accepts from
- * `listener`. NULL when that failed. `direct`: TLS from the first byte. */
+ * `listener`. NULL when that failed. `direct`: TLS from the first byte. `balancers` (a list of networks, or
+ * NULL): only they may connect, and each begins with the PROXY header. */
 struct stream *stream_accept(struct reactor *r, uv_stream_t *listener,
-                             const struct stream_protocol *protocol, bool direct);
+                             const struct stream_protocol *protocol, bool direct, const char *balancers);
+/* Adds to the stream features what this stream takes now (XEP-0478). */
+void stream_add_limits(const struct stream *s, struct buffer *b);
+/* The peer has logged in: the larger limits apply. */
+void stream_logged_in(struct stream *s);
 
 /* Takes an envelope for a stream: ENV_WRITE, ENV_SETTLE, ENV_CLOSE, and what the protocol takes. What
  * cannot be written any more goes back. */

@@ -23,6 +23,11 @@ void stream_on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf);
 /* Waits for a hello on a connection that has been in the clear, or has said nothing. */
 void stream_begin_tls(struct stream *s);
 
+/* The balancer's header comes first, and soon. */
+void stream_await_proxy(struct stream *s);
+void stream_end_proxy(struct stream *s);
+void stream_init_pace(struct stream *s);
+
 /* ---- stream_write.c */
 
 void stream_dirty(struct stream *s); /* has something to write, or to do when all is written */

@@ -2,8 +2,41 @@
  *
  * One buffer per reactor takes the bytes of any socket, another what comes out of TLS; a parser is lent to
  * the stream while it is in the middle of something. So a stream that says nothing holds none of them. */
+#include "listener.h"
 #include "log.h"
+#include "proxy.h"
 #include "stream_parts.h"
+
+#define PROXY_MS 5000   /* for a balancer to send its header */
+#define BURST_SECONDS 5 /* of the pace that limits allow may come at once */
+
+/* ---- the pace (XEP-0205): what comes faster waits in the peer's own send buffer */
+
+/* Adds what has come in to one of the counts; the stream pauses until that would have been fine. */
+static void pace_add(struct stream *s, int64_t *fine, int64_t amount, int64_t per_second)
+{
+	int64_t now = (int64_t)(uv_hrtime() / 1000), ahead;
+
+	*fine = (*fine > now ? *fine : now) + amount * 1000000 / per_second;
+	ahead = *fine - now - BURST_SECONDS * 1000000;
+	if (ahead <= 0 || s->is_closing)
+		return;
+	if (!(s->pauses & PAUSE_PACE))
+		log_debug(s->protocol->name, s->peer, "sends too fast: waits %lld ms",
+		          (long long)ahead / 1000);
+	stream_pause(s, PAUSE_PACE);
+	timer_set(&s->reactor->wheel, &s->pace.timer, (uint64_t)ahead / 1000);
+}
+
+static void on_pace(struct timer *t)
+{
+	stream_resume(CONTAINER_OF(t, struct stream, pace.timer), PAUSE_PACE);
+}
+
+void stream_init_pace(struct stream *s)
+{
+	timer_init(&s->pace.timer, on_pace);
+}
 
 /* ---- the parser */
 
@@ -49,6 +82,7 @@ static void on_stanza(void *arg, struct stanza *st)
 	}
 	if (st->kind < STANZA_OTHER)
 		s->reactor->counts.stanzas_in[st->kind]++;
+	pace_add(s, &s->pace.stanzas, 1, s->reactor->conf->limits.stanzas_per_second);
 	s->protocol->stanza(s, st);
 	if (s->is_closing || s->is_restarting)
 		xml_stop(s->xml);
@@ -215,6 +249,69 @@ static void stream_read_end(struct stream *s, bool in_order)
 		stream_kill(s);
 }
 
+static void stream_read_bytes(struct stream *s, const char *data, size_t n)
+{
+	const struct limits_conf *limits = &s->reactor->conf->limits;
+
+	pace_add(s, &s->pace.bytes, (int64_t)n, limits->bytes_per_second);
+	if (!s->is_logged_in && (s->login_bytes += (int64_t)n) > limits->login_bytes)
+		stream_close(s, STREAM_POLICY_VIOLATION, "So much is not needed to log in.");
+	if (s->ssl)
+		stream_read_tls(s, data, n);
+	else
+		stream_feed(s, data, n);
+}
+
+/* ---- the balancer's header */
+
+void stream_await_proxy(struct stream *s)
+{
+	s->proxy = mem_zalloc(sizeof *s->proxy);
+	stream_set_timer(s, PROXY_MS);
+}
+
+void stream_end_proxy(struct stream *s)
+{
+	if (s->proxy)
+		buffer_free(s->proxy);
+	mem_free(s->proxy);
+	s->proxy = NULL;
+}
+
+/* The header is complete: who is it, and may he come in? */
+static void stream_take_proxy(struct stream *s, const struct proxy_header *h)
+{
+	struct buffer all = *s->proxy;
+
+	*s->proxy = (struct buffer){ 0 };
+	stream_end_proxy(s);
+	stream_set_timer(s, (uint64_t)s->reactor->conf->limits.login_time);
+	if (!listener_readdress(s, h->has_address ? &h->address : NULL))
+		stream_kill(s);
+	else if (all.len > h->size)
+		stream_read_bytes(s, all.data + h->size, all.len - h->size);
+	buffer_free(&all);
+}
+
+static void stream_read_proxy(struct stream *s, const char *data, size_t n)
+{
+	struct proxy_header h;
+
+	buffer_add(s->proxy, data, n);
+	switch (proxy_parse(s->proxy->data, s->proxy->len, &h)) {
+	case PROXY_MORE:
+		break;
+	case PROXY_DONE:
+		stream_take_proxy(s, &h);
+		break;
+	case PROXY_BAD:
+		log_warn(s->protocol->name, s->peer,
+		         "dropped: a balancer must send the PROXY header first (listeners: proxy)");
+		stream_kill(s);
+		break;
+	}
+}
+
 void stream_on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
 {
 	struct stream *s = tcp->data;
@@ -223,10 +320,10 @@ void stream_on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
 		return;
 	if (n < 0)
 		stream_read_end(s, n == UV_EOF);
-	else if (s->ssl)
-		stream_read_tls(s, buf->base, (size_t)n);
+	else if (s->proxy)
+		stream_read_proxy(s, buf->base, (size_t)n);
 	else
-		stream_feed(s, buf->base, (size_t)n);
+		stream_read_bytes(s, buf->base, (size_t)n);
 	if (!s->is_closing && reactor_is_blocked(s->reactor))
 		stream_pause(s, PAUSE_REACTOR);
 }

@@ -43,6 +43,9 @@ configure() {
 		echo "  level: warn"
 		echo "limits:"
 		echo "  connections_per_address: 20000"
+		echo "  connections_before_login: 20000"
+		echo "  bytes_per_second: 1G" # what is measured is the server, not this limit
+		echo "  stanzas_per_second: 1000000"
 		echo "listeners:"
 		echo "  - kind: c2s"
 		echo "    address: 127.0.0.1"

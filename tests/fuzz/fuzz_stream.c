@@ -42,7 +42,7 @@ static void on_connection(uv_stream_t *tcp, int status)
 	struct fuzz *f = tcp->data;
 
 	ASSERT(status == 0);
-	c2s_accept(f->reactor, tcp, false, false);
+	c2s_accept(f->reactor, tcp, false, false, NULL);
 }
 
 static void fuzz_close(struct fuzz *f)

@@ -29,7 +29,6 @@ log:
   level: {log_level}
   format: {log_format}
 limits:
-  login_failures: 5
 {limits}
 listeners:
   - kind: c2s

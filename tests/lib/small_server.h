@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "gate.h"
 #include "hash.h"
 #include "log.h"
 #include "sasl.h"
@@ -95,6 +96,7 @@ static struct small_server *small_server_new(unsigned reactors)
 	ASSERT(mkdtemp(s->dir));
 	path = mem_printf("%s/muster.conf", s->dir);
 	small_write_conf(s, path, reactors);
+	srv->gate = gate_new();
 	srv->conf = conf_load(path, &error);
 	ASSERT(srv->conf && log_open(NULL, LOG_ERROR, false));
 	mem_free(path);
@@ -132,6 +134,7 @@ static void small_server_free(struct small_server *s)
 	hosts_unref(srv->hosts);
 	hooks_free((struct hooks *)(uintptr_t)srv->hooks);
 	conf_unref(srv->conf);
+	gate_free(srv->gate);
 	for (unsigned i = 0; i < COUNT_OF(files); i++) {
 		char *path = mem_printf("%s/%s", s->dir, files[i]);
 

@@ -495,13 +495,13 @@ async def fences(clients, accounts):
 
     A stanza and a ping between the same two addresses keep their order (RFC 6120 section 10.1). What an
     account keeps for later nobody sees arrive, and a ping need not wait until it is on record: behind it goes
-    a groupchat message, which no account takes (RFC 6121 section 8.5.2.1.1). An answer may cause further
+    a groupchat message, which no account takes (RFC 6121 section 8.5.2.1.1); a host keeps nothing. An answer may cause further
     stanzas (a subscription's push, an error), so there are two rounds."""
     for _ in range(2):
         waiting = []
         for c in clients:
             waiting += [c.fence(PING, to) for to in accounts]
-            waiting += [c.fence(GROUPCHAT, to) for to in accounts]
+            waiting += [c.fence(GROUPCHAT, to) for to in accounts if "@" in to]
             waiting += [c.fence(PING, other.jid) for other in clients if other is not c]
         if not waiting:
             return
