@@ -39,6 +39,14 @@ static void directed_drop(struct directed **at)
 	mem_free(d);
 }
 
+static void directed_forget(struct session *s, const struct jid *to)
+{
+	struct directed **at = directed_find(s, to);
+
+	if (*at)
+		directed_drop(at);
+}
+
 /* False: too many. */
 static bool directed_add(struct session *s, const struct jid *to)
 {
@@ -130,12 +138,9 @@ static enum verdict on_directed(struct ctx *c)
 {
 	struct session *s = c->session;
 	bool is_seen_anyway = s->presence && roster_sees_us(roster_find(home_roster(c->home), c->to));
-	struct directed **at;
 
 	if (c->stanza->type == PRESENCE_UNAVAILABLE) {
-		at = directed_find(s, c->to);
-		if (*at)
-			directed_drop(at);
+		directed_forget(s, c->to);
 	} else if (!is_seen_anyway && !directed_add(s, c->to)) {
 		return refuse(c, RESOURCE_CONSTRAINT, "Too much directed presence.");
 	}
@@ -171,35 +176,76 @@ static enum verdict on_gone(struct ctx *c)
 
 /* ---- in */
 
-/* Section 4.3.2: who may see the user's presence gets it, of each session; who may not is told so. */
-static enum verdict on_probe(struct ctx *c)
+/* Section 4.3.2.1: what is no session's own presence has the probe's id. */
+static enum verdict answer_probe(struct ctx *c, const struct jid *from, enum stanza_type type)
 {
-	struct session *s;
-
-	if (!is_from_owner(c) && !roster_sees_us(roster_find(home_roster(c->home), c->from))) {
-		route(c, home_jid(c->home), c->from, stanza_presence(PRESENCE_UNSUBSCRIBED));
-		return DONE;
-	}
-	SESSION_EACH (s, c->home)
-		if (s->presence)
-			route(c, s->full, c->from, stanza_ref(s->presence));
+	route(c, from, c->from, stanza_seal(stanza_new(STANZA_PRESENCE, type, c->stanza->id)));
 	return DONE;
 }
 
-/* Section 8.5.2.1.2 and 8.5.3.1. */
+/* To one session: only whether it is there, and nothing of the others. */
+static enum verdict on_probe_of_session(struct ctx *c, const struct session *s)
+{
+	return answer_probe(c, c->to, s && s->presence ? PRESENCE_AVAILABLE : PRESENCE_UNAVAILABLE);
+}
+
+/* Section 4.6.4: who was told directly may ask the same session, whether it is available to all or not. */
+static enum verdict on_probe_of_stranger(struct ctx *c, struct session *s)
+{
+	const struct roster_item *item = roster_find(home_roster(c->home), c->from);
+
+	if (s && *directed_find(s, c->from))
+		return answer_probe(c, c->to, PRESENCE_AVAILABLE);
+	if (item && item->pending_in) /* "unsubscribed" would take the request back that waits */
+		return DONE;
+	return answer_probe(c, home_jid(c->home), PRESENCE_UNSUBSCRIBED);
+}
+
+/* Section 4.3.2: who may see the user's presence gets it, of each session; who may not is told so. Where there
+ * is none, "unavailable" is said to who asked with an id, as clients do: this server's own probes, of which each
+ * login has one per contact, need no answer. */
+static enum verdict on_probe(struct ctx *c)
+{
+	bool is_to_session = jid_has_resource(c->to), is_known = is_from_owner(c);
+	struct session *s = is_to_session ? session_find(c->home, jid_resource(c->to)) : NULL;
+	unsigned n = 0;
+
+	is_known = is_known || roster_sees_us(roster_find(home_roster(c->home), c->from));
+	if (!is_known)
+		return on_probe_of_stranger(c, s);
+	if (is_to_session)
+		return on_probe_of_session(c, s);
+	SESSION_EACH (s, c->home) {
+		if (!s->presence)
+			continue;
+		route(c, s->full, c->from, stanza_ref(s->presence));
+		n++;
+	}
+	if (n == 0 && c->stanza->id)
+		return answer_probe(c, home_jid(c->home), PRESENCE_UNAVAILABLE);
+	return DONE;
+}
+
+/* Sections 8.5.2.1.2 and 8.5.3.1. Who says that he is gone need not be told of our end (section 4.6.1). */
 static enum verdict on_presence(struct ctx *c)
 {
+	bool is_end = c->stanza->type == PRESENCE_UNAVAILABLE;
 	struct session *s;
 
 	if (jid_has_resource(c->to)) {
 		s = session_find(c->home, jid_resource(c->to));
+		if (s && is_end)
+			directed_forget(s, c->from);
 		if (s)
 			deliver(c, s, c->from, c->to, stanza_ref(c->stanza), 0, 1);
 		return DONE;
 	}
-	SESSION_EACH (s, c->home)
+	SESSION_EACH (s, c->home) {
+		if (is_end)
+			directed_forget(s, c->from);
 		if (s->presence)
 			deliver(c, s, c->from, c->to, stanza_ref(c->stanza), 0, 1);
+	}
 	return DONE;
 }
 

@@ -285,7 +285,8 @@ static void home_kick(struct home *h, struct envelope *e)
 }
 
 /* Whether an envelope wakes a sleeping home. Presence that only tells does not: a home that sleeps has no
- * session that could see it. A probe to it finds no session either; the prober then sees nobody. */
+ * session that could see it. This server's own probe to it would find no session either, and both contact lists
+ * are in this database; what a client asks by itself (it has a session) is answered: RFC 6121 section 4.3.2. */
 static bool envelope_wakes(const struct envelope *e)
 {
 	if (e->kind == ENV_BIND || e->kind == ENV_RETURNED)
@@ -295,12 +296,13 @@ static bool envelope_wakes(const struct envelope *e)
 	switch ((enum stanza_type)e->stanza->type) {
 	case PRESENCE_AVAILABLE:
 	case PRESENCE_UNAVAILABLE:
-	case PRESENCE_PROBE:
 	case PRESENCE_ERROR:
 	case MESSAGE_ERROR:
 	case IQ_RESULT:
 	case IQ_ERROR:
 		return false;
+	case PRESENCE_PROBE:
+		return e->session != 0;
 	default:
 		return true;
 	}

@@ -124,6 +124,17 @@ static enum verdict pass_iq_to_session(struct ctx *c)
 	           : DONE;
 }
 
+/* RFC 6121 section 8.5.1: there is no such account. A probe is answered as by one that the prober may not see. */
+static enum verdict pass_to_nobody(struct ctx *c)
+{
+	const struct stanza *st = c->stanza;
+
+	if (st->type == PRESENCE_PROBE)
+		route(c, home_jid(c->home), c->from,
+		      stanza_seal(stanza_new(STANZA_PRESENCE, PRESENCE_UNSUBSCRIBED, st->id)));
+	return st->kind == STANZA_PRESENCE ? DONE : refuse(c, SERVICE_UNAVAILABLE, NULL);
+}
+
 /* What the core does when no hook has handled the stanza. */
 static enum verdict pass_default(struct pass *p)
 {
@@ -133,8 +144,8 @@ static enum verdict pass_default(struct pass *p)
 		return DONE;
 	if (c->dir == OUT)
 		return pass_route(p);
-	if (c->home->state == HOME_ABSENT && c->stanza->kind == STANZA_MESSAGE)
-		return refuse(c, SERVICE_UNAVAILABLE, NULL); /* RFC 6121 section 8.5.1 */
+	if (c->home->state == HOME_ABSENT)
+		return pass_to_nobody(c);
 	if (c->stanza->kind != STANZA_IQ)
 		return DONE;
 	if (jid_has_resource(c->to) && c->home->kind == HOME_USER)

@@ -174,9 +174,10 @@ enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *
 	struct stanza *error;
 	struct envelope *e;
 
-	/* Never answer an error with an error, RFC 6120 section 8.3.1, nor presence that asks nothing. */
-	if (stanza_is_error(st) || st->type == IQ_RESULT || st->type == PRESENCE_AVAILABLE ||
-	    st->type == PRESENCE_UNAVAILABLE || st->type == PRESENCE_PROBE)
+	/* Never answer an error with an error, RFC 6120 section 8.3.1, nor presence that asks nothing; but its
+	 * own client is told that its directed presence has reached nobody. */
+	if (stanza_is_error(st) || st->type == IQ_RESULT || st->type == PRESENCE_UNAVAILABLE ||
+	    st->type == PRESENCE_PROBE || (st->type == PRESENCE_AVAILABLE && c->dir == IN))
 		return DONE;
 	log_traced(LOG_DEBUG, "pass", c->home->jid->text, c->trace, "refused with %s%s%s",
 	           stanza_condition_name(condition), text ? ": " : "", text ? text : "");

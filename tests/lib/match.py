@@ -1,7 +1,7 @@
 """Templates of XML: how a script says what it sends, and what it wants to receive.
 
-Sent text may contain {name} for a variable and the macros {base64 TEXT} (with \\0 for NUL) and
-{repeat N TEXT}; the innermost is expanded first.
+Sent text may contain {name} for a variable and the macros {base64 TEXT} (with \\0 for NUL), {repeat N TEXT}
+and {count N TEXT} (where # is the number, from 1 on); the innermost is expanded first.
 
 In a template of what is received, {name} stands for the variable's value if it has one and captures it
 otherwise. {any} is any text, {optional} is any text of an attribute that may also be absent, {date} is
@@ -32,6 +32,9 @@ def expand_one(name, argument, variables):
     if name == "repeat":
         count, _, text = argument.partition(" ")
         return text * int(count)
+    if name == "count":
+        count, _, text = argument.partition(" ")
+        return "".join(text.replace("#", str(i)) for i in range(1, int(count) + 1))
     if argument is None and name in variables:
         return variables[name]
     raise BadScript("unknown variable or macro {%s}" % name)
