@@ -1,4 +1,4 @@
-/* ping.c - XEP-0199: answers pings sent to a host or to an account. */
+/* ping.c - XEP-0199: answers pings sent to a host, a service or an account. */
 #include "module.h"
 
 static enum verdict on_ping(struct ctx *c)
@@ -9,7 +9,7 @@ static enum verdict on_ping(struct ctx *c)
 static const char *const features[] = { "urn:xmpp:ping", NULL };
 
 static const struct hook hooks[] = {
-	ON_IQ_GET("urn:xmpp:ping", "ping", HOME_HOST | HOME_USER, on_ping),
+	ON_IQ_GET("urn:xmpp:ping", "ping", HOME_HOST | HOME_USER | HOME_SERVICE, on_ping),
 	HOOKS_END,
 };
 

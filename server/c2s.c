@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "c2s_parts.h"
+#include "home.h"
 #include "log.h"
 
 #define TLS_NS "urn:ietf:params:xml:ns:xmpp-tls"
@@ -72,6 +73,7 @@ static void c2s_features(struct c2s *c)
 		buffer_adds(&b, "<bind xmlns='" BIND_NS "'/>");
 		if (c->stream.reactor->hooks->stream_features.len)
 			buffer_adds(&b, c->stream.reactor->hooks->stream_features.data);
+		host_stream_features(c->stream.reactor, c->domain, &b);
 	} else {
 		if (!c->stream.ssl)
 			buffer_addf(&b, "<starttls xmlns='" TLS_NS "'>%s</starttls>",

@@ -420,6 +420,8 @@ void homes_rehost(struct reactor *r)
 		struct home *h = CONTAINER_OF(n, struct home, node);
 
 		home_read_policy(h);
+		if (h->kind == HOME_HOST || h->kind == HOME_SERVICE)
+			home_free_data(h);
 		if (h->kind != HOME_USER ||
 		    hosts_find(r->hosts, jid_domain(h->jid), jid_domain_len(h->jid)))
 			continue;
@@ -430,6 +432,13 @@ void homes_rehost(struct reactor *r)
 		e->text = "This domain is no longer served here.";
 		reactor_post(r, r->index, e);
 	}
+}
+
+void host_stream_features(struct reactor *r, struct jid *domain, struct buffer *b)
+{
+	struct home *h = home_find(r, domain);
+
+	pass_stream_features(h ? h : home_new(r, domain, HOME_HOST), b);
 }
 
 /* ---- timers of modules */

@@ -105,6 +105,9 @@ void homes_sleep_all(struct reactor *r);
 /* The hosts snapshot has been replaced: homes of removed hosts end, policies are read again. */
 void homes_rehost(struct reactor *r);
 
+/* Adds what the modules offer on this host to a client that has logged in. */
+void host_stream_features(struct reactor *r, struct jid *domain, struct buffer *b);
+
 /* Whose rows somebody else has changed. */
 struct homes_changed {
 	bool all;
@@ -167,6 +170,7 @@ struct pass {
 	struct envelope **after_tail;
 	struct element *disco;
 	struct stanza *disco_stanza;
+	struct buffer *features; /* EVENT_STREAM_FEATURES: where they go */
 };
 
 /* Starts a pass for ENV_STANZA and ENV_RETURNED; takes the envelope over. */
@@ -184,6 +188,8 @@ void pass_emit(struct pass *p, struct envelope *e, unsigned target);
 void pass_event(struct home *h, enum event event, struct session *s);
 /* Runs one handler in a pass of its own (timers). */
 void pass_run_handler(struct home *h, unsigned module, handler *run);
+/* Runs EVENT_STREAM_FEATURES of a host's home. */
+void pass_stream_features(struct home *h, struct buffer *b);
 /* Runs the loaded-handler of an EVENT_LOAD hook. */
 void pass_run_loaded(struct home *h, const struct hook_entry *entry, const struct rows *rows);
 void passes_free(struct reactor *r);

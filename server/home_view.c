@@ -156,6 +156,17 @@ int64_t record_id_new(struct ctx *c)
 	return id;
 }
 
+const struct jid *host_service(const struct ctx *c, unsigned i)
+{
+	const struct hosts *hosts = c->home->reactor->hosts;
+	const struct host *host = home_host_entry(c->home);
+
+	for (unsigned at = 0; at < hosts->service_count; at++)
+		if (hosts->services[at].host == host && i-- == 0)
+			return hosts->services[at].jid;
+	return NULL;
+}
+
 struct element *disco_element(struct ctx *c, struct stanza **st)
 {
 	struct pass *p = pass_of(c);

@@ -15,7 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base64.h"
 #include "blocks.h"
+#include "digest.h"
 #include "jid.h"
 #include "list.h"
 #include "log.h"
@@ -92,8 +94,11 @@ enum event {
 	                            negative */
 	EVENT_SESSION_GONE,      /* before the session is freed; handlers do not wait */
 	EVENT_SETTLED,           /* the answer to session_settle */
-	EVENT_DISCO_INFO,        /* may add to the answer: disco_element(c) */
+	EVENT_DISCO_INFO, /* may add to the answer: disco_element(c). Of a host the same for everybody,
+	                            as its hash is told to all (XEP-0115): there may be no stanza in hand */
 	EVENT_DISCO_ITEMS,
+	EVENT_STREAM_FEATURES, /* of a host, for a client that has logged in: features_buffer(c); handlers
+	                          do not wait */
 	EVENT_COUNT
 };
 
@@ -167,8 +172,10 @@ const struct jid *home_jid(const struct home *h); /* its bare address */
 enum home_kind home_kind(const struct home *h);
 int64_t home_account(const struct home *h); /* a user's account id: the incarnation */
 bool home_records(const struct home *h);    /* the host's policy: are messages on record? */
-void *home_data(struct ctx *c);             /* this module's bytes in this home */
-const void *module_options(struct ctx *c);  /* this module's options struct, of the present snapshot */
+/* This module's bytes in this home. Those of a host or service are zeroed again when the hosts or their
+ * policies change: what is made of these may be kept there. */
+void *home_data(struct ctx *c);
+const void *module_options(struct ctx *c); /* this module's options struct, of the present snapshot */
 /* This module's policies struct, as the host of this home has set it; good until the handler returns. */
 const void *module_policy(struct ctx *c);
 /* The served domain this home belongs to: of a user, of the host itself, of a service below it. */
@@ -315,6 +322,12 @@ void transit_add(struct ctx *c, struct write *w);
 /* The stanza in hand has arrived: adds the removal of its row to a write, or takes the row back when it has
  * not been sent to the database yet. IN. What nobody claims is removed when the pass ends. */
 void transit_done(struct ctx *c, struct write *w);
+
+/* The buffer for EVENT_STREAM_FEATURES: a handler adds whole elements as text. */
+struct buffer *features_buffer(struct ctx *c);
+
+/* The address of service number i below the host of this home; NULL behind the last. */
+const struct jid *host_service(const struct ctx *c, unsigned i);
 
 /* Disco: the <query/> that is being answered, for EVENT_DISCO_INFO and EVENT_DISCO_ITEMS. */
 struct element *disco_element(struct ctx *c, struct stanza **st);

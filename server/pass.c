@@ -331,6 +331,20 @@ void pass_event(struct home *h, enum event event, struct session *s)
 	pass_go(p);
 }
 
+void pass_stream_features(struct home *h, struct buffer *b)
+{
+	struct pass *p =
+	    pass_new(h, &h->reactor->hooks->events[home_kind_index(h->kind)][EVENT_STREAM_FEATURES]);
+
+	p->features = b;
+	pass_go(p);
+}
+
+struct buffer *features_buffer(struct ctx *c)
+{
+	return pass_of(c)->features;
+}
+
 void pass_run_handler(struct home *h, unsigned module, handler *run)
 {
 	struct pass *p = pass_new(h, NULL);

@@ -10,6 +10,7 @@ import codecs
 import itertools
 import os
 import re
+import shlex
 
 import match
 import server
@@ -416,7 +417,9 @@ class Player:
     # ---- steps: the administrator
 
     async def run_ctl(self, step, command):
-        words = self.outgoing(command).split()
+        lexer = shlex.shlex(self.outgoing(command), punctuation_chars="", posix=True)
+        lexer.whitespace_split, lexer.escape, lexer.commenters = True, "", ""
+        words = list(lexer)
         if words[0] != "musterctl":
             raise BadScript("the administrator has only musterctl")
         text = None
