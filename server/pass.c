@@ -132,7 +132,18 @@ static enum verdict pass_to_nobody(struct ctx *c)
 	if (st->type == PRESENCE_PROBE)
 		route(c, home_jid(c->home), c->from,
 		      stanza_seal(stanza_new(STANZA_PRESENCE, PRESENCE_UNSUBSCRIBED, st->id)));
-	return st->kind == STANZA_PRESENCE ? DONE : refuse(c, SERVICE_UNAVAILABLE, NULL);
+	return st->kind == STANZA_PRESENCE || st->type == MESSAGE_HEADLINE
+	           ? DONE
+	           : refuse(c, SERVICE_UNAVAILABLE, NULL);
+}
+
+/* RFC 6120 sections 10.5.1 and 10.5.2: what a host, or a service of it, does not handle it sends back. Presence
+ * that only tells is handled by not minding it. */
+static enum verdict pass_to_host(struct ctx *c)
+{
+	if (c->stanza->kind == STANZA_MESSAGE || c->stanza->type == PRESENCE_SUBSCRIBE)
+		return refuse(c, SERVICE_UNAVAILABLE, NULL);
+	return DONE;
 }
 
 /* What the core does when no hook has handled the stanza. */
@@ -147,7 +158,7 @@ static enum verdict pass_default(struct pass *p)
 	if (c->home->state == HOME_ABSENT)
 		return pass_to_nobody(c);
 	if (c->stanza->kind != STANZA_IQ)
-		return DONE;
+		return c->home->kind == HOME_USER ? DONE : pass_to_host(c);
 	if (jid_has_resource(c->to) && c->home->kind == HOME_USER)
 		return pass_iq_to_session(c);
 	return stanza_is_request(c->stanza) || c->stanza->type == TYPE_UNKNOWN ? pass_answer(p) : DONE;
