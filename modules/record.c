@@ -87,6 +87,5 @@ const struct module mod_record = {
 	.api = MUSTER_API,
 	.name = "record",
 	.about = "Puts every message on record before it is delivered.",
-	.spec = "-",
 	.hooks = hooks,
 };

@@ -4,26 +4,46 @@
 #include <string.h>
 
 #include "conf.h"
+#include "describe.h"
 #include "hash.h"
 #include "hook.h"
 #include "server.h"
 
 static const char usage[] =
-    "usage: musterd [--config FILE] [--check | --show-config]\n"
+    "usage: musterd [--config FILE] [--check | --show-config | --describe WHAT]\n"
     "\n"
     "Runs the Muster XMPP server in the foreground.\n"
     "\n"
     "  -c, --config FILE   the configuration (default " MUSTER_SYSCONFDIR "/muster/muster.conf)\n"
     "      --check         say what is wrong with the configuration, and end\n"
     "      --show-config   print the whole configuration with all defaults, and end\n"
+    "      --describe WHAT print what a module is and takes, or \"all\": what there is\n"
     "  -V, --version       print the version, and end\n"
     "  -h, --help          print this, and end\n"
     "\n"
     "Signals: HUP reloads the configuration and the certificates, USR1\n"
     "opens the log file again, TERM and INT end gracefully.\n";
 
-/* --check and --show-config: everything that can be known without starting. */
-static int inspect(const char *path, bool show)
+static bool print(char *text)
+{
+	fputs(text, stdout);
+	mem_free(text);
+	return true;
+}
+
+static bool describe(const struct hooks *h, const char *what)
+{
+	if (strcmp(what, "all") == 0)
+		return print(describe_all(h->modules, h->module_count));
+	for (unsigned i = 0; i < h->module_count; i++)
+		if (strcmp(h->modules[i]->name, what) == 0)
+			return print(describe_module(h->modules[i]));
+	fprintf(stderr, "musterd: the configuration names no module %s; --describe all lists them\n", what);
+	return false;
+}
+
+/* --check, --show-config and --describe: everything that can be known without starting. */
+static int inspect(const char *path, bool show, const char *what)
 {
 	char *errors = NULL;
 	struct conf *c = conf_load(path, &errors);
@@ -33,10 +53,9 @@ static int inspect(const char *path, bool show)
 	if (!is_good) {
 		fputs(errors, stderr);
 	} else if (show) {
-		char *text = conf_show(c, h->modules, h->module_count);
-
-		fputs(text, stdout);
-		mem_free(text);
+		print(conf_show(c, h->modules, h->module_count));
+	} else if (what) {
+		is_good = describe(h, what);
 	} else {
 		printf("%s: no mistakes found.\n", path);
 	}
@@ -50,7 +69,7 @@ static int inspect(const char *path, bool show)
 /* What the arguments ask for. --admin-fd is musterctl's, and in no help: it starts a musterd that serves the
  * socket of that number and nothing else. */
 struct wish {
-	const char *path;
+	const char *path, *describe;
 	bool check, show, version, help;
 	const char *admin_fd;
 };
@@ -72,6 +91,10 @@ static bool wish_read(struct wish *w, char **argv)
 			if (!*++at)
 				return false;
 			w->admin_fd = *at;
+		} else if (strcmp(a, "--describe") == 0) {
+			if (!*++at)
+				return false;
+			w->describe = *at;
 		} else if (strcmp(a, "--check") == 0) {
 			w->check = true;
 		} else if (strcmp(a, "--show-config") == 0) {
@@ -106,5 +129,5 @@ int main(int argc, char **argv)
 	hash_seed(false);
 	if (w.admin_fd)
 		return server_run_offline(w.path, (int)strtol(w.admin_fd, NULL, 10));
-	return w.check || w.show ? inspect(w.path, w.show) : server_run(w.path);
+	return w.check || w.show || w.describe ? inspect(w.path, w.show, w.describe) : server_run(w.path);
 }
