@@ -169,4 +169,4 @@ _Static_assert(COUNT_OF(limits_options) <= SECTION_OPTIONS_MAX, "SECTION_OPTIONS
 const char *const conf_default_modules[] = { "ping",     "disco",   "roster", "subscription",
 	                                     "presence", "message", "record", "session",
 	                                     "last",     "private", "time",   "version",
-	                                     "blocking", NULL };
+	                                     "blocking", "vcard",   "search", NULL };

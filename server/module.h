@@ -26,6 +26,7 @@
 #include "roster.h"
 #include "stanza.h"
 #include "store.h"
+#include "text.h"
 
 #define MUSTER_API 1 /* grows when anything in the installed headers changes its meaning */
 
@@ -236,6 +237,9 @@ bool session_is_reachable(const struct session *s); /* messages to the account m
 /* Replaces the presence (takes the reference; NULL: unavailable) and, when the session became available or
  * reachable, runs EVENT_SESSION_AVAILABLE and EVENT_SESSION_REACHABLE. */
 void session_set_presence(struct ctx *c, struct session *s, struct stanza *presence, int8_t priority);
+/* As if its client had sent that; takes the reference. From a continuation of `change`: it is handled when the
+ * hold has ended, before what waits. */
+void session_say(struct ctx *c, struct session *s, struct stanza *st);
 /* Asks the session's stream to say when all that was delivered to it so far has been written to the
  * network: EVENT_SETTLED follows, or never if the stream ends first. */
 void session_settle(struct ctx *c, struct session *s);

@@ -232,6 +232,20 @@ void session_set_presence(struct ctx *c, struct session *s, struct stanza *prese
 		pass_event(c->home, EVENT_SESSION_REACHABLE, s);
 }
 
+void session_say(struct ctx *c, struct session *s, struct stanza *st)
+{
+	struct envelope *e = envelope_new(c->home->reactor, ENV_STANZA);
+
+	e->dir = OUT;
+	e->home_kind = HOME_USER;
+	e->from = jid_ref(s->full);
+	e->to = jid_ref(c->home->jid);
+	e->stanza = st;
+	e->session = s->id;
+	e->trace = c->trace;
+	home_take_own(c->home, e);
+}
+
 void session_settle(struct ctx *c, struct session *s)
 {
 	struct reactor *r = c->home->reactor;

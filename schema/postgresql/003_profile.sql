@@ -35,3 +35,5 @@ create table directory (
 	primary key (host, field, word, owner)
 );
 create index directory_owner on directory (owner);
+-- The search looks for names that begin with a word, in the order of bytes.
+create index account_name on account (host, name collate "C");
