@@ -292,6 +292,17 @@ static const struct argument password_arguments[] = {
 	{ "password", ARGUMENT_SECRET, true, "its password" },
 	{ 0 },
 };
+static const struct argument passwd_arguments[] = {
+	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
+	{ "password", ARGUMENT_SECRET, true, "its new password" },
+	{ "kick", ARGUMENT_BOOL, false, "whether its sessions end; false" },
+	{ 0 },
+};
+static const struct argument export_arguments[] = {
+	{ "host", ARGUMENT_TEXT, false, "only of this domain" },
+	{ "keys", ARGUMENT_BOOL, false, "with what is needed to log in; false" },
+	{ 0 },
+};
 
 const struct command admin_commands[] = {
 	{ "host add", "Serves a domain.", host_arguments, admin_host_add },
@@ -301,7 +312,11 @@ const struct command admin_commands[] = {
 	{ "host remove", "Ends serving a domain; its accounts go with it.", host_arguments,
 	  admin_host_remove },
 	{ "user add", "Adds an account.", password_arguments, admin_user_add },
-	{ "user passwd", "Changes a password.", password_arguments, admin_user_passwd },
+	{ "user passwd", "Changes a password.", passwd_arguments, admin_user_passwd },
+	{ "user disable", "Bars an account and ends its sessions.", account_arguments, admin_user_disable },
+	{ "user enable", "Lets it log in again.", account_arguments, admin_user_enable },
+	{ "user show", "Shows an account.", account_arguments, admin_user_show },
+	{ "user export", "Lists accounts with all they have.", export_arguments, admin_user_export },
 	{ "user list", "Lists accounts.", of_host_arguments, admin_user_list },
 	{ "user remove", "Removes an account and ends its sessions.", account_arguments,
 	  admin_user_remove },

@@ -3,6 +3,7 @@
  * admin.c          the table; status, reload, stop
  * admin_host.c     the served domains and their policies
  * admin_user.c     accounts
+ * admin_list.c     views of accounts
  * admin_session.c  sessions
  *
  * All of it runs on reactor 0. What belongs to other reactors is asked for by envelope, and a command is
@@ -25,7 +26,11 @@ void admin_host_set(struct request *r);
 void admin_host_remove(struct request *r);
 void admin_user_add(struct request *r);
 void admin_user_passwd(struct request *r);
+void admin_user_disable(struct request *r);
+void admin_user_enable(struct request *r);
 void admin_user_list(struct request *r);
+void admin_user_show(struct request *r);
+void admin_user_export(struct request *r);
 void admin_user_remove(struct request *r);
 void admin_session_list(struct request *r);
 void admin_session_kick(struct request *r);
@@ -47,6 +52,9 @@ bool admin_may_write(struct request *r);
 /* Lines of text as an array, or added to one; with `about`, only those in which it stands. */
 json_t *admin_lines(const char *lines, const char *about);
 void admin_lines_add(json_t *array, const char *lines, const char *about);
+/* A session as lists show it; `since` is Unix microseconds. */
+json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *login,
+                           bool is_available, int priority);
 /* Unix seconds as people and programs read it, UTC. */
 json_t *admin_time(int64_t seconds);
 

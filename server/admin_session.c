@@ -81,11 +81,18 @@ static int row_compare(const void *a, const void *b)
 	return strcmp(x->jid->text, y->jid->text);
 }
 
+json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *login,
+                           bool is_available, int priority)
+{
+	return json_pack("{s:s, s:o, s:s, s:b, s:i, s:s}", "jid", jid, "since", admin_time(since / 1000000),
+	                 "peer", peer, "available", (int)is_available, "priority", priority, "login",
+	                 login);
+}
+
 static json_t *row_json(const struct session_row *row)
 {
-	return json_pack("{s:s, s:o, s:s, s:b, s:i, s:s}", "jid", row->jid->text, "since",
-	                 admin_time(row->since / 1000000), "peer", row->peer, "available",
-	                 (int)row->is_available, "priority", (int)row->priority, "login", row->login);
+	return admin_session_json(row->jid->text, row->since, row->peer, row->login, row->is_available,
+	                          row->priority);
 }
 
 static void list_show(void *arg)

@@ -12,8 +12,6 @@
 #include "sasl.h"
 #include "stream.h"
 
-#define PAGE 1000
-
 /* ---- statements. Each is safe to repeat: a row of ours has our salt, drawn at random. */
 
 static const struct sql sql_add = {
@@ -43,10 +41,10 @@ static const struct sql sql_remove = {
 	.text = "delete from account where id = $1",
 };
 
-static const struct sql sql_list = {
-	.name = "user_list",
-	.text = "select name, created, disabled from account where host = $1 and name > $2 order by name "
-		"limit $3",
+static const struct sql sql_disable = {
+	.name = "user_disable",
+	.text = "update account set disabled = $1 where name = $2"
+		" and host = (select id from host where name = $3) returning id",
 };
 
 /* ---- one account */
@@ -56,8 +54,10 @@ struct user_job {
 	const struct jid *jid;
 	char *name, *domain;
 	const char *password;
-	bool is_new;   /* "user add" */
-	bool is_valid; /* the password */
+	bool is_new;          /* "user add" */
+	bool kicks;           /* its sessions end */
+	const char *farewell; /* what they are told */
+	bool is_valid;        /* the password */
 	struct sasl_keys keys;
 	uv_work_t work;
 };
@@ -110,7 +110,7 @@ static void job_forget(struct user_job *job)
 	e->home_kind = (uint8_t)kind;
 	e->to = jid_ref(job->jid);
 	e->condition = STREAM_NOT_AUTHORIZED;
-	e->text = "The account is gone.";
+	e->text = job->farewell;
 	reactor_post(r, target, e);
 	reactor_post_run(r, target, on_forget_taken, job);
 }
@@ -137,6 +137,8 @@ static void on_changed(void *arg, const struct rows *rows)
 		return;
 	if (rows_count(rows) == 0)
 		job_fail_missing(job);
+	else if (job->kicks)
+		job_forget(job);
 	else
 		job_done(job);
 }
@@ -192,6 +194,8 @@ static void set_password(struct request *r, bool is_new)
 		return;
 	}
 	job->is_new = is_new;
+	job->kicks = !is_new && request_bool(r, "kick", false);
+	job->farewell = "The password has been changed.";
 	job->password = request_arg(r, "password");
 	job->work.data = job;
 	uv_queue_work(&admin_reactor(r)->loop, &job->work, on_derive, on_derived);
@@ -233,82 +237,44 @@ static void on_found(void *arg, const struct rows *rows)
 void admin_user_remove(struct request *r)
 {
 	struct user_job *job = job_new(r);
-	if (job && admin_may_write(r))
-		store_read(admin_reactor(r)->store, 0, &sql_find,
-		           PARAMS(P_TEXT(job->domain), P_TEXT(job->name)), on_found, job);
+	if (!job || !admin_may_write(r))
+		return;
+	job->farewell = "The account is gone.";
+	store_read(admin_reactor(r)->store, 0, &sql_find, PARAMS(P_TEXT(job->domain), P_TEXT(job->name)),
+	           on_found, job);
 }
 
-/* ---- user list: host by host, a page after the other */
+/* ---- user disable, user enable. A disabled account is to others as if it were not there; it keeps what it
+ * has. */
 
-struct list_job {
-	struct request *request;
-	struct hosts *hosts; /* a reference */
-	unsigned host, end;  /* in hosts: the present one, and behind the last */
-	char after[JID_PART_MAX + 1];
-};
-
-static void on_list_end(void *arg)
+static void on_disabled(void *arg, const struct rows *rows)
 {
-	hosts_unref(arg);
-}
-
-static void on_page(void *arg, const struct rows *rows);
-
-static void list_read(struct list_job *job)
-{
-	store_read(admin_reactor(job->request)->store, 0, &sql_list,
-	           PARAMS(P_INT(job->hosts->list[job->host].id), P_TEXT(job->after), P_INT(PAGE)), on_page,
-	           job);
-}
-
-static void list_go_on(void *arg)
-{
-	struct list_job *job = arg;
-	const struct server *srv = request_server(job->request);
-	if (srv->is_stopping || request_is_gone(job->request) || job->host == job->end)
-		request_done(job->request, NULL);
-	else
-		list_read(job);
-}
-
-static json_t *account_json(const struct list_job *job, const struct rows *rows, unsigned i)
-{
-	char *jid = mem_printf("%s@%s", rows_text(rows, i, 0), job->hosts->list[job->host].jid->text);
-	json_t *account =
-	    json_pack("{s:s, s:o, s:b}", "jid", jid, "created", admin_time(rows_int(rows, i, 1) / 1000000),
-	              "disabled", rows_int(rows, i, 2) != 0);
-	mem_free(jid);
-	return account;
-}
-
-static void on_page(void *arg, const struct rows *rows)
-{
-	struct list_job *job = arg;
+	struct user_job *job = arg;
 	if (!admin_store_ok(job->request, rows))
 		return;
-	json_t *page = json_array();
-	unsigned count = rows_count(rows);
-	for (unsigned i = 0; i < count; i++)
-		json_array_append_new(page, account_json(job, rows, i));
-	snprintf(job->after, sizeof(job->after), "%s", count == PAGE ? rows_text(rows, count - 1, 0) : "");
-	if (count < PAGE)
-		job->host++;
-	if (!request_progress(job->request, json_pack("{s:o}", "users", page), list_go_on, job))
-		request_done(job->request, NULL);
+	if (rows_count(rows) == 0)
+		job_fail_missing(job);
+	else
+		job_forget(job); /* also what was remembered while it was disabled */
 }
 
-void admin_user_list(struct request *r)
+static void set_disabled(struct request *r, bool is_disabled)
 {
-	const char *name = request_arg(r, "host");
-	const struct host *only = name ? admin_host(r, name) : NULL;
-	if (name && !only)
+	struct user_job *job = job_new(r);
+	if (!job || !admin_may_write(r))
 		return;
-	struct hosts *hosts = admin_reactor(r)->hosts;
-	struct list_job *job = arena_zalloc(request_arena(r), sizeof(*job));
-	job->request = r;
-	job->hosts = hosts_ref(hosts);
-	job->host = only ? (unsigned)(only - hosts->list) : 0;
-	job->end = only ? job->host + 1 : hosts->count;
-	request_at_end(r, on_list_end, job->hosts);
-	list_go_on(job);
+	job->farewell = "The account is disabled.";
+	struct write *w = write_new(admin_reactor(r)->store, 0);
+	write_add(w, &sql_disable, PARAMS(P_INT(is_disabled), P_TEXT(job->name), P_TEXT(job->domain)));
+	write_commit(w, on_disabled, job);
+}
+
+void admin_user_disable(struct request *r)
+{
+	set_disabled(r, true);
+}
+
+void admin_user_enable(struct request *r)
+{
+	set_disabled(r, false);
 }

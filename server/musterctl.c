@@ -29,6 +29,18 @@ static const struct flag password_flags[] = {
 	{ "--random", NULL, "makes a password and prints it" },
 	{ 0 },
 };
+static const struct flag passwd_flags[] = {
+	{ "--password-stdin", NULL, "reads the password from the first line of standard input" },
+	{ "--password-file", "FILE", "reads it from the first line of FILE" },
+	{ "--random", NULL, "makes a password and prints it" },
+	{ "--kick", NULL, "ends the account's sessions too" },
+	{ 0 },
+};
+static const struct flag export_flags[] = {
+	{ "--host", "HOST", "only the accounts of this domain" },
+	{ "--keys", NULL, "with the keys by which accounts log in: keep the file secret" },
+	{ 0 },
+};
 static const struct flag yes_flags[] = {
 	{ "--yes", NULL, "does not ask whether you are sure" },
 	{ 0 },
@@ -55,6 +67,7 @@ static const struct column user_columns[] = {
 	{ "jid", "ACCOUNT", false },
 	{ "created", "CREATED", false },
 	{ "disabled", "DISABLED", false },
+	{ "name", "NAME", false },
 	{ 0 },
 };
 static const struct table user_table = { "users", user_columns, "There are no accounts." };
@@ -121,15 +134,42 @@ const struct verb verbs[] = {
 	    .about = "Changes the password of an account.",
 	    .more = ASKS_PASSWORD,
 	    .words = jid_word,
-	    .flags = password_flags,
+	    .flags = passwd_flags,
 	    .prepare = ask_password,
 	    .done = "Changed the password of",
+	},
+	{
+	    .name = "user disable",
+	    .about = "Bars an account from logging in and ends its sessions.",
+	    .more = "It keeps what it has. To others it is as if it were not there.",
+	    .words = jid_word,
+	    .done = "Disabled",
+	},
+	{
+	    .name = "user enable",
+	    .about = "Lets a disabled account log in again.",
+	    .words = jid_word,
+	    .done = "Enabled",
+	},
+	{
+	    .name = "user show",
+	    .about = "Shows an account: its state, its keys, what it has, its sessions.",
+	    .words = jid_word,
+	    .show = show_user,
 	},
 	{
 	    .name = "user list",
 	    .about = "Lists the accounts, of one domain or of all.",
 	    .words = of_host_word,
 	    .table = &user_table,
+	},
+	{
+	    .name = "user export",
+	    .about = "Prints accounts as CSV, as \"user import\" reads it.",
+	    .more = "Without --keys nobody can log in by what is in it.",
+	    .flags = export_flags,
+	    .prepare = flags_to_args,
+	    .run = export_users,
 	},
 	{
 	    .name = "user remove",
@@ -214,6 +254,22 @@ static int config_check(struct call *c)
 	return c->status;
 }
 
+bool flags_to_args(struct call *c)
+{
+	for (const struct flag *f = c->verb->flags; f && f->name; f++) {
+		const char *value = call_flag(c, f->name);
+		char *key = mem_strdup(f->name + 2);
+		for (char *at = key; (at = strchr(at, '-'));)
+			*at = '_';
+		json_t *json = f->value && value ? json_string(value) : json_true();
+		bool is_text = !value || json_object_set_new(c->args, key, json) == 0;
+		mem_free(key);
+		if (!is_text)
+			return complain_usage(c, NULL, "This is no UTF-8 text:", value);
+	}
+	return true;
+}
+
 /* ---- running a command */
 
 static bool on_page(struct call *c, const json_t *progress, void *arg)
@@ -254,7 +310,7 @@ static void print_json(struct call *c, json_t *gathered, json_t *result)
 	putchar('\n');
 }
 
-static int ask_server(struct call *c)
+int ask_server(struct call *c)
 {
 	json_t *gathered = json_object();
 	json_t *result = talk(c, c->verb->name, json_incref(c->args), on_page, gathered);
@@ -282,10 +338,14 @@ static int call_run(struct call *c)
 		mem_free(hint);
 		return c->status;
 	}
-	if (c->verb->run)
+	if (c->verb->run == help_complete)
 		return c->verb->run(c);
-	if (call_args(c) && (!c->verb->prepare || c->verb->prepare(c)))
-		ask_server(c);
+	if (call_args(c) && (!c->verb->prepare || c->verb->prepare(c))) {
+		if (c->verb->run)
+			c->status = c->verb->run(c);
+		else
+			ask_server(c);
+	}
 	json_decref(c->args);
 	return c->status;
 }

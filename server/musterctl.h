@@ -7,6 +7,7 @@
  * musterctl_talk.c  finding the socket and talking to the server
  * musterctl_offline.c  a server for this tool alone, where none runs
  * musterctl_ask.c   passwords and confirmations from the terminal
+ * musterctl_export.c  accounts as CSV
  * musterctl_show.c  answers for people: tables, sentences */
 #ifndef MUSTER_MUSTERCTL_H
 #define MUSTER_MUSTERCTL_H
@@ -61,7 +62,7 @@ struct verb {
 	/* Adds what flags and terminal say to c->args. False: nothing more to do, it has said why and left
 	 * the exit status in c->status. */
 	bool (*prepare)(struct call *c);
-	int (*run)(struct call *c);                         /* instead of asking the server */
+	int (*run)(struct call *c); /* instead of asking the server once; returns the exit status */
 	void (*show)(struct call *c, const json_t *result); /* for people; or one of these: */
 	const struct table *table;
 	const char *done; /* "Added": is followed by the address or name in the result, and a full stop */
@@ -98,6 +99,10 @@ struct call {
 /* musterctl.c */
 extern const struct verb verbs[];
 extern const struct flag global_flags[];
+/* Gives c->args to the server and shows the answer: what every command without a `run` does. */
+int ask_server(struct call *c);
+/* A `prepare`: "--dry-run" becomes the argument "dry_run", true or its value. */
+bool flags_to_args(struct call *c);
 
 /* musterctl_line.c */
 /* Reads the command line. False: ended, with c->status. */
@@ -143,12 +148,16 @@ bool offline_wait(struct call *c);
 bool ask_password(struct call *c);   /* a `prepare` */
 bool ask_if_removed(struct call *c); /* the same */
 
+/* musterctl_export.c */
+int export_users(struct call *c);
+
 /* musterctl_show.c */
 void show_rows(struct call *c, const json_t *page);
 void show_result(struct call *c, const json_t *result);
 void show_warnings(const json_t *result);
 void show_status(struct call *c, const json_t *result);
 void show_stopped(struct call *c, const json_t *result);
+void show_user(struct call *c, const json_t *result);
 void show_kicked(struct call *c, const json_t *result);
 void show_padded(const char *text, int width);
 

@@ -145,6 +145,8 @@ bool ask_password(struct call *c)
 	if (ok && json_object_set_new(c->args, "password", json_string(password)) != 0)
 		ok = complain(c, CONTROL_USAGE, NULL, "The password is no UTF-8 text.");
 	explicit_bzero(password, sizeof(password));
+	if (ok && call_flag(c, "--kick"))
+		json_object_set_new(c->args, "kick", json_true());
 	return ok;
 }
 

@@ -207,12 +207,23 @@ static char *unit_text(const json_t *value, enum unit unit)
 	return value_text(value);
 }
 
-void show_status(struct call *c, const json_t *result)
+static const struct status_row user_rows[] = {
+	{ "Account", "jid", PLAIN, NULL },
+	{ "Name", "name", PLAIN, NULL },
+	{ "Email", "email", PLAIN, NULL },
+	{ "Created", "created", PLAIN, NULL },
+	{ "Disabled", "disabled", PLAIN, NULL },
+	{ "Login by", "keys", PLAIN, NULL },
+	{ "Last seen", "last_activity", PLAIN, NULL },
+	{ "Contacts", "contacts", PLAIN, NULL },
+	{ "On record", "entries", PLAIN, NULL },
+};
+
+static void show_page(const struct status_row *rows, size_t count, const json_t *result)
 {
 	bool is_first = true;
-	(void)c;
-	for (size_t i = 0; i < COUNT_OF(status_rows); i++) {
-		const struct status_row *row = &status_rows[i];
+	for (size_t i = 0; i < count; i++) {
+		const struct status_row *row = &rows[i];
 		char *text = unit_text(find(result, row->path), row->unit);
 		if (row->title) {
 			fputs(is_first ? "" : "\n", stdout);
@@ -223,4 +234,25 @@ void show_status(struct call *c, const json_t *result)
 		is_first = false;
 	}
 	putchar('\n');
+}
+
+void show_status(struct call *c, const json_t *result)
+{
+	(void)c;
+	show_page(status_rows, COUNT_OF(status_rows), result);
+}
+
+void show_user(struct call *c, const json_t *result)
+{
+	const json_t *session;
+	size_t i;
+	(void)c;
+	show_page(user_rows, COUNT_OF(user_rows), result);
+	json_array_foreach(json_object_get(result, "sessions"), i, session)
+	{
+		show_padded(i ? "" : "Connected", 13);
+		printf("%s from %s since %s\n", json_string_value(json_object_get(session, "jid")),
+		       json_string_value(json_object_get(session, "peer")),
+		       json_string_value(json_object_get(session, "since")));
+	}
 }
