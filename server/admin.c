@@ -298,6 +298,25 @@ static const struct argument passwd_arguments[] = {
 	{ "kick", ARGUMENT_BOOL, false, "whether its sessions end; false" },
 	{ 0 },
 };
+static const struct argument exists_arguments[] = {
+	{ "host", ARGUMENT_TEXT, true, "a domain" },
+	{ "names", ARGUMENT_LIST, true, "names of accounts, without the domain" },
+	{ 0 },
+};
+static const struct argument batch_arguments[] = {
+	{ "batch", ARGUMENT_TEXT, true, "what \"import begin\" gave" },
+	{ 0 },
+};
+static const struct argument rows_arguments[] = {
+	{ "batch", ARGUMENT_TEXT, true, "what \"import begin\" gave" },
+	{ "rows", ARGUMENT_LIST, true, "a portion of the accounts" },
+	{ 0 },
+};
+static const struct argument commit_arguments[] = {
+	{ "batch", ARGUMENT_TEXT, true, "what \"import begin\" gave" },
+	{ "mode", ARGUMENT_TEXT, true, "what is done with accounts that are there: new, skip, update" },
+	{ 0 },
+};
 static const struct argument export_arguments[] = {
 	{ "host", ARGUMENT_TEXT, false, "only of this domain" },
 	{ "keys", ARGUMENT_BOOL, false, "with what is needed to log in; false" },
@@ -320,6 +339,11 @@ const struct command admin_commands[] = {
 	{ "user list", "Lists accounts.", of_host_arguments, admin_user_list },
 	{ "user remove", "Removes an account and ends its sessions.", account_arguments,
 	  admin_user_remove },
+	{ "import exists", "Says which names are taken.", exists_arguments, admin_import_exists },
+	{ "import begin", "Begins an import.", NULL, admin_import_begin },
+	{ "import rows", "Takes a portion of it.", rows_arguments, admin_import_rows },
+	{ "import commit", "Makes the accounts.", commit_arguments, admin_import_commit },
+	{ "import drop", "Gives it up.", batch_arguments, admin_import_drop },
 	{ "session list", "Lists sessions.", of_host_arguments, admin_session_list },
 	{ "session kick", "Ends sessions.", session_arguments, admin_session_kick },
 	{ "status", "Shows how the server is doing.", NULL, status },

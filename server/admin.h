@@ -4,6 +4,7 @@
  * admin_host.c     the served domains and their policies
  * admin_user.c     accounts
  * admin_list.c     views of accounts
+ * admin_import.c   many accounts at once
  * admin_session.c  sessions
  *
  * All of it runs on reactor 0. What belongs to other reactors is asked for by envelope, and a command is
@@ -32,6 +33,13 @@ void admin_user_list(struct request *r);
 void admin_user_show(struct request *r);
 void admin_user_export(struct request *r);
 void admin_user_remove(struct request *r);
+void admin_import_exists(struct request *r);
+void admin_import_begin(struct request *r);
+void admin_import_rows(struct request *r);
+void admin_import_commit(struct request *r);
+void admin_import_drop(struct request *r);
+/* At the start: removes what imports have left that did not live to their end. */
+bool admin_import_sweep(struct database *db, char **error) MUST_CHECK;
 void admin_session_list(struct request *r);
 void admin_session_kick(struct request *r);
 

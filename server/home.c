@@ -441,6 +441,25 @@ void host_stream_features(struct reactor *r, struct jid *domain, struct buffer *
 	pass_stream_features(h ? h : home_new(r, domain, HOME_HOST), b);
 }
 
+void homes_forget_absents(struct reactor *r)
+{
+	struct hash_node *n = NULL;
+
+	while ((n = hash_walk(&r->homes, n))) {
+		struct home *h = CONTAINER_OF(n, struct home, node);
+		struct envelope *e;
+
+		if (h->state != HOME_ABSENT && h->state != HOME_WAKING)
+			continue;
+		e = envelope_new(r, ENV_FORGET);
+		e->home_kind = HOME_USER;
+		e->to = jid_ref(h->jid);
+		e->condition = STREAM_NOT_AUTHORIZED;
+		e->text = "The account has changed.";
+		reactor_post(r, r->index, e);
+	}
+}
+
 /* ---- timers of modules */
 
 static void on_home_timer(struct timer *t)

@@ -104,6 +104,8 @@ void homes_sleep_all(struct reactor *r);
 
 /* The hosts snapshot has been replaced: homes of removed hosts end, policies are read again. */
 void homes_rehost(struct reactor *r);
+/* Many accounts have been made: homes that knew of none look again. */
+void homes_forget_absents(struct reactor *r);
 
 /* Adds what the modules offer on this host to a client that has logged in. */
 void host_stream_features(struct reactor *r, struct jid *domain, struct buffer *b);

@@ -21,6 +21,7 @@ static const struct word host_set_words[] = { { "NAME", "name", WORD_HOST, false
 	                                      { 0 } };
 static const struct word jid_word[] = { { "JID", "jid", WORD_JID, false }, { 0 } };
 static const struct word of_host_word[] = { { "HOST", "host", WORD_HOST, true }, { 0 } };
+static const struct word import_word[] = { { "FILE", "file", WORD_FILE, false }, { 0 } };
 static const struct word file_word[] = { { "FILE", "file", WORD_FILE, true }, { 0 } };
 
 static const struct flag password_flags[] = {
@@ -34,6 +35,13 @@ static const struct flag passwd_flags[] = {
 	{ "--password-file", "FILE", "reads it from the first line of FILE" },
 	{ "--random", NULL, "makes a password and prints it" },
 	{ "--kick", NULL, "ends the account's sessions too" },
+	{ 0 },
+};
+static const struct flag import_flags[] = {
+	{ "--dry-run", NULL, "checks everything and imports nothing" },
+	{ "--skip-existing", NULL, "leaves accounts alone that are there already" },
+	{ "--update", NULL, "changes accounts that are there already" },
+	{ "--host", "HOST", "takes accounts of this domain only; others are mistakes" },
 	{ 0 },
 };
 static const struct flag export_flags[] = {
@@ -162,6 +170,18 @@ const struct verb verbs[] = {
 	    .about = "Lists the accounts, of one domain or of all.",
 	    .words = of_host_word,
 	    .table = &user_table,
+	},
+	{
+	    .name = "user import",
+	    .about = "Makes accounts of a CSV file: of all of it, or nothing.",
+	    .more =
+		"Its first line names the columns: jid (or name and host); password, or iterations, salt, "
+		"stored_sha1,\nserver_sha1, stored_sha256 and server_sha256; and, if you like, "
+		"display_name, "
+		"email, disabled.\nEach mistake is shown with its line. With - it reads standard input.",
+	    .words = import_word,
+	    .flags = import_flags,
+	    .run = import_users,
 	},
 	{
 	    .name = "user export",

@@ -7,6 +7,7 @@
  * musterctl_talk.c  finding the socket and talking to the server
  * musterctl_offline.c  a server for this tool alone, where none runs
  * musterctl_ask.c   passwords and confirmations from the terminal
+ * musterctl_import*.c  accounts from CSV; musterctl_parts.h lists what that and the like need
  * musterctl_export.c  accounts as CSV
  * musterctl_show.c  answers for people: tables, sentences */
 #ifndef MUSTER_MUSTERCTL_H
@@ -147,6 +148,9 @@ bool offline_wait(struct call *c);
 /* musterctl_ask.c */
 bool ask_password(struct call *c);   /* a `prepare` */
 bool ask_if_removed(struct call *c); /* the same */
+
+/* musterctl_import.c */
+int import_users(struct call *c);
 
 /* musterctl_export.c */
 int export_users(struct call *c);

@@ -269,7 +269,7 @@ static bool open_database(struct server *srv)
 		return fail_free(srv, error);
 	srv->durability = database_durability(srv->db);
 	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error) ||
-	    !read_secret(srv, &error))
+	    !read_secret(srv, &error) || !admin_import_sweep(srv->db, &error))
 		return fail_free(srv, error);
 	return true;
 }

@@ -1,0 +1,289 @@
+/* musterctl_import.c - "user import": a file of accounts is checked as a whole, then sent in portions that the
+ * server keeps aside, then all of it is made in one transaction: everything or nothing. Keys are derived here,
+ * so that no password leaves this process. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base64.h"
+#include "musterctl_import.h"
+#include "xml.h"
+
+#define NAMES_AT_ONCE 1000
+#define ROWS_AT_ONCE 500
+#define WAIT_MS 200
+
+/* ---- what the server has */
+
+static bool take_hosts(struct import *x)
+{
+	const char *only = call_flag(x->call, "--host");
+	json_t *result = talk(x->call, "host list", json_object(), NULL, NULL), *host;
+	size_t i;
+	x->hosts = json_object();
+	json_array_foreach(json_object_get(result, "hosts"), i, host)
+	{
+		const char *name = json_string_value(json_object_get(host, "name"));
+		if (!only || strcmp(only, name) == 0)
+			json_object_set_new(x->hosts, name, json_true());
+	}
+	json_decref(result);
+	if (result && only && json_object_size(x->hosts) == 0)
+		return complain(x->call, CONTROL_REFUSED,
+		                "\"musterctl host list\" shows the served domains.",
+		                "The domain %s is not served here.", only);
+	return result != NULL;
+}
+
+/* Those of `names` (taken) that are accounts of `host`; an object by name. NULL: it has complained. */
+static json_t *ask_existing(struct import *x, const char *host, json_t *names)
+{
+	json_t *args = json_pack("{s:s, s:o}", "host", host, "names", names), *name;
+	json_t *result = talk(x->call, "import exists", args, NULL, NULL);
+	json_t *taken = result ? json_object() : NULL;
+	size_t i;
+	json_array_foreach(json_object_get(result, "names"), i, name)
+	    json_object_set_new(taken, json_string_value(name), json_true());
+	json_decref(result);
+	return taken;
+}
+
+static json_t *name_of(const struct import_user *u)
+{
+	return json_stringn(u->jid->text, u->jid->local_len);
+}
+
+static void note_existing(struct import *x, struct import_user *u)
+{
+	u->exists = true;
+	x->existing++;
+	if (x->updates || x->skips) {
+		if (x->skips)
+			x->passwords[u - x->users] = NULL;
+		return;
+	}
+	import_complain(x, u->line, "there is an account %s already", u->jid->text);
+}
+
+/* Looks up the accounts of `host` among users[from .. to). */
+static bool check_portion(struct import *x, const char *host, size_t from, size_t to)
+{
+	json_t *names = json_array();
+	for (size_t i = from; i < to; i++) {
+		if (strcmp(jid_domain(x->users[i].jid), host) == 0)
+			json_array_append_new(names, name_of(&x->users[i]));
+	}
+	if (json_array_size(names) == 0) {
+		json_decref(names);
+		return true;
+	}
+	json_t *taken = ask_existing(x, host, names);
+	for (size_t i = from; taken && i < to; i++) {
+		struct import_user *u = &x->users[i];
+		if (strcmp(jid_domain(u->jid), host) == 0 &&
+		    json_object_getn(taken, u->jid->text, u->jid->local_len))
+			note_existing(x, u);
+	}
+	json_decref(taken);
+	return taken != NULL;
+}
+
+static bool check_existing(struct import *x)
+{
+	for (size_t from = 0; from < x->count; from += NAMES_AT_ONCE) {
+		size_t to = from + NAMES_AT_ONCE < x->count ? from + NAMES_AT_ONCE : x->count;
+		const char *host;
+		json_t *is_served;
+		json_object_foreach(x->hosts, host, is_served)
+		{
+			if (!check_portion(x, host, from, to))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* ---- sending */
+
+static json_t *text_or_null(const char *text)
+{
+	return text ? json_string(text) : json_null();
+}
+
+/* A card with what the file says; people may replace it by their own. */
+static json_t *vcard_json(const struct import_user *u)
+{
+	struct buffer card = { 0 };
+	if (!u->full_name && !u->email)
+		return json_null();
+	buffer_adds(&card, "<vCard xmlns='vcard-temp'>");
+	if (u->full_name) {
+		buffer_adds(&card, "<FN>");
+		xml_escape_text(&card, u->full_name, strlen(u->full_name));
+		buffer_adds(&card, "</FN>");
+	}
+	if (u->email) {
+		buffer_adds(&card, "<EMAIL><INTERNET/><USERID>");
+		xml_escape_text(&card, u->email, strlen(u->email));
+		buffer_adds(&card, "</USERID></EMAIL>");
+	}
+	buffer_adds(&card, "</vCard>");
+	json_t *json = json_string(card.data);
+	buffer_free(&card);
+	return json;
+}
+
+static void add_keys(json_t *row, const struct import_user *u, const struct sasl_keys *k)
+{
+	const struct {
+		const unsigned char *data;
+		size_t len;
+	} keys[] = {
+		{ k->salt, k->salt_len },
+		{ k->stored_sha1, sizeof(k->stored_sha1) },
+		{ k->server_sha1, sizeof(k->server_sha1) },
+		{ k->stored_sha256, sizeof(k->stored_sha256) },
+		{ k->server_sha256, sizeof(k->server_sha256) },
+	};
+	struct arena a = { 0 };
+	json_array_append_new(row, u->has_keys ? json_integer(k->iterations) : json_null());
+	for (unsigned i = 0; i < COUNT_OF(keys); i++)
+		json_array_append_new(row, u->has_keys
+		                               ? json_string(base64_encode(&a, keys[i].data, keys[i].len))
+		                               : json_null());
+	arena_free(&a);
+}
+
+/* As admin_import.c reads it. */
+static json_t *row_json(const struct import *x, size_t i)
+{
+	const struct import_user *u = &x->users[i];
+	json_t *row = json_array();
+	json_array_append_new(row, json_integer(u->line));
+	json_array_append_new(row, json_string(jid_domain(u->jid)));
+	json_array_append_new(row, name_of(u));
+	json_array_append_new(row, u->disabled < 0 ? json_null() : json_integer(u->disabled));
+	add_keys(row, u, &x->keys[i]);
+	json_array_append_new(row, text_or_null(u->full_name));
+	json_array_append_new(row, text_or_null(u->email));
+	json_array_append_new(row, vcard_json(u));
+	return row;
+}
+
+static bool send_portion(struct import *x, const char *batch, size_t from, size_t to)
+{
+	json_t *rows = json_array();
+	for (size_t i = from; i < to; i++) {
+		if (!x->skips || !x->users[i].exists)
+			json_array_append_new(rows, row_json(x, i));
+	}
+	json_t *result =
+	    talk(x->call, "import rows", json_pack("{s:s, s:o}", "batch", batch, "rows", rows), NULL, NULL);
+	json_decref(result);
+	return result != NULL;
+}
+
+static bool send_all(struct import *x, const char *batch)
+{
+	struct derive *d = derive_start(x->passwords, x->keys, x->count);
+	struct progress p;
+	bool ok = true;
+	progress_begin(&p, x->call, "Importing", x->count);
+	for (size_t from = 0; ok && from < x->count; from += ROWS_AT_ONCE) {
+		size_t to = from + ROWS_AT_ONCE < x->count ? from + ROWS_AT_ONCE : x->count;
+		while (!derive_wait(d, to, WAIT_MS))
+			progress_show(&p, derive_done(d));
+		ok = send_portion(x, batch, from, to);
+		progress_show(&p, to);
+	}
+	progress_end(&p);
+	derive_end(d);
+	return ok;
+}
+
+/* Whoever is disabled by an update must go. */
+static bool end_disabled(struct import *x)
+{
+	for (size_t i = 0; x->updates && i < x->count; i++) {
+		const struct import_user *u = &x->users[i];
+		if (!u->exists || u->disabled != 1)
+			continue;
+		json_t *result =
+		    talk(x->call, "user disable", json_pack("{s:s}", "jid", u->jid->text), NULL, NULL);
+		json_decref(result);
+		if (!result)
+			return false;
+	}
+	return true;
+}
+
+static bool commit(struct import *x, const char *batch)
+{
+	const char *mode = x->updates ? "update" : x->skips ? "skip" : "new";
+	json_t *result = talk(x->call, "import commit",
+	                      json_pack("{s:s, s:s}", "batch", batch, "mode", mode), NULL, NULL);
+	json_decref(result);
+	return result != NULL;
+}
+
+static bool send_import(struct import *x)
+{
+	json_t *begun = talk(x->call, "import begin", json_object(), NULL, NULL);
+	const char *batch = json_string_value(json_object_get(begun, "batch"));
+	bool ok = batch && send_all(x, batch) && commit(x, batch) && end_disabled(x);
+	json_decref(begun);
+	return ok;
+}
+
+/* ---- the command */
+
+static int show_done(struct import *x, bool is_dry)
+{
+	struct call *c = x->call;
+	size_t made = x->count - x->existing, changed = x->updates ? x->existing : 0;
+	size_t skipped = x->skips ? x->existing : 0;
+	if (c->is_json) {
+		json_t *result =
+		    json_pack("{s:I, s:I, s:I, s:b}", "made", (json_int_t)made, "changed",
+		              (json_int_t)changed, "skipped", (json_int_t)skipped, "dry_run", is_dry);
+		json_dumpf(result, stdout, JSON_INDENT(2));
+		putchar('\n');
+		json_decref(result);
+		return c->status;
+	}
+	printf("%s %zu account%s", is_dry ? "No mistakes found. It would make" : "Made", made,
+	       made == 1 ? "" : "s");
+	if (x->updates)
+		printf(", and change %zu", changed);
+	if (x->skips)
+		printf(", and skip %zu that %s there", skipped, skipped == 1 ? "is" : "are");
+	puts(".");
+	return c->status;
+}
+
+static bool is_without_mistakes(struct import *x)
+{
+	if (!x->complaints)
+		return true;
+	if (x->complaints > IMPORT_COMPLAINTS_MAX)
+		fprintf(stderr, "... and %u more.\n", x->complaints - IMPORT_COMPLAINTS_MAX);
+	return complain(x->call, CONTROL_REFUSED, "Nothing was imported. Mend the file, then try again.",
+	                "%s has %u mistake%s.", x->path, x->complaints, x->complaints == 1 ? "" : "s");
+}
+
+int import_users(struct call *c)
+{
+	struct import x = { .call = c, .path = c->words[0] };
+	bool is_dry = call_flag(c, "--dry-run");
+	x.skips = call_flag(c, "--skip-existing");
+	x.updates = call_flag(c, "--update");
+	if (strcmp(x.path, "-") == 0)
+		x.path = "/dev/stdin";
+	if (x.skips && x.updates)
+		complain_usage(c, "Take one of them.", "--skip-existing and --update exclude each other.",
+		               NULL);
+	else if (take_hosts(&x) && import_read(&x) && is_without_mistakes(&x) && check_existing(&x) &&
+	         is_without_mistakes(&x) && (is_dry || send_import(&x)))
+		show_done(&x, is_dry);
+	import_free(&x);
+	return c->status;
+}
