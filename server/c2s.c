@@ -46,7 +46,8 @@ static void c2s_open(struct stream *s)
 	reactor_random(s->reactor, id, sizeof id);
 	buffer_adds(&b,
 	            "<?xml version='1.0'?><stream:stream xmlns='jabber:client'"
-	            " xmlns:stream='http://etherx.jabber.org/streams' version='1.0' xml:lang='en' id='");
+	            " xmlns:stream='http://etherx.jabber.org/streams' version='1.0' xml:lang='" STREAM_LANG
+	            "' id='");
 	for (unsigned i = 0; i < sizeof id; i++)
 		buffer_addf(&b, "%02x", id[i]);
 	if (domain)

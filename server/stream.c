@@ -67,6 +67,7 @@ static void stream_free(struct stream *s)
 	s->protocol->free(s);
 	tls_free(s->ssl);
 	xml_free(s->xml);
+	mem_free(s->lang);
 	buffer_free(&s->pending);
 	buffer_free(&s->late);
 	stream_end_proxy(s);

@@ -18,6 +18,8 @@
 #include "reactor.h"
 #include "xml.h"
 
+#define STREAM_LANG "en" /* of what the server itself says */
+
 /* The conditions of RFC 6120 section 4.9.3. */
 #define STREAM_ERRORS(X)                                                                                   \
 	X(BAD_FORMAT, "bad-format")                                                                        \
@@ -102,6 +104,7 @@ struct stream {
 	struct buffer *proxy; /* the balancer's header, as far as it has come; NULL: none is awaited */
 	const char *domain; /* whose certificate STARTTLS shows when the hello names none; the protocol's */
 	struct xml *xml;    /* NULL while idle or before any byte */
+	char *lang;         /* of the peer's header, where it is not ours; else NULL */
 	struct out_queue queue;   /* not encoded yet */
 	struct out_queue written; /* encoded, but not wholly in the socket yet */
 	struct buffer pending;    /* bytes the socket did not take, while is_writing */

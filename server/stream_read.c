@@ -3,6 +3,8 @@
  * One buffer per reactor takes the bytes of any socket, another what comes out of TLS; a parser is lent to
  * the stream while it is in the middle of something. So a stream that says nothing holds none of them. */
 #include "listener.h"
+#include <string.h>
+
 #include "log.h"
 #include "proxy.h"
 #include "stream_parts.h"
@@ -62,6 +64,21 @@ static enum stream_condition condition_of(enum xml_error error)
 	return STREAM_NOT_WELL_FORMED;
 }
 
+/* BCP 47 has no longer ones. */
+#define LANG_MAX 35
+#define LANG_CHARACTERS "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+/* RFC 6120 section 4.7.4: the language of what the peer says without naming one. Ours is English, so who speaks
+ * that need not be told from us. */
+static void stream_read_lang(struct stream *s, const char *lang)
+{
+	bool is_tag = lang && *lang && strlen(lang) <= LANG_MAX && !lang[strspn(lang, LANG_CHARACTERS)];
+
+	mem_free(s->lang);
+	s->lang = is_tag && strcmp(lang, STREAM_LANG) != 0 ? mem_strdup(lang) : NULL;
+	xml_set_lang(s->xml, s->lang);
+}
+
 static void on_header(void *arg, const struct xml_header *h)
 {
 	struct stream *s = arg;
@@ -69,6 +86,7 @@ static void on_header(void *arg, const struct xml_header *h)
 	if (s->is_closing)
 		return;
 	s->has_header = true;
+	stream_read_lang(s, h->lang);
 	s->protocol->header(s, h);
 }
 
@@ -100,8 +118,11 @@ static struct xml *stream_parser(struct stream *s)
 	struct reactor *r = s->reactor;
 	const struct xml_limits *limits = &r->xml_limits[s->is_logged_in];
 
-	return s->has_header ? xml_borrow(r->xml, limits, &handlers, s)
-	                     : xml_new(r->xml, limits, &handlers, s);
+	struct xml *x = s->has_header ? xml_borrow(r->xml, limits, &handlers, s)
+	                              : xml_new(r->xml, limits, &handlers, s);
+
+	xml_set_lang(x, s->lang);
+	return x;
 }
 
 static void stream_drop_parser(struct stream *s)

@@ -35,6 +35,7 @@ struct xml {
 	size_t consumed;     /* bytes taken of the present feed */
 	struct buffer head;  /* an unusual header's tag as it came, to show to a fresh parser */
 	const char *content; /* the content namespace */
+	const char *lang;    /* for stanzas without; or NULL */
 
 	uint32_t depth; /* of open elements; the root is 1 */
 	enum xml_error error;
@@ -268,6 +269,9 @@ static void add_attributes(struct xml *x, const char **atts)
 			ns = arena_strndup(a, atts[0], (size_t)(local - atts[0]));
 		at = attribute_link(st, at, ns, arena_strdup(a, local ? local + 1 : atts[0]), value);
 	}
+	/* RFC 6120 section 8.1.5: the stream's language is its stanzas'. */
+	if (x->lang && x->depth == 2 && st->kind < STANZA_OTHER && !element_lang(st->root))
+		attribute_link(st, at, "xml", "lang", arena_strdup(a, x->lang));
 }
 
 static void begin_stanza(struct xml *x, const char *name)
@@ -489,7 +493,13 @@ static struct xml *xml_make(const struct xml_limits *limits, const struct xml_ha
 	x->limits = limits;
 	x->handlers = handlers;
 	x->arg = arg;
+	x->lang = NULL;
 	return x;
+}
+
+void xml_set_lang(struct xml *x, const char *lang)
+{
+	x->lang = lang;
 }
 
 struct xml *xml_new(struct xml_pool *pool, const struct xml_limits *limits,

@@ -38,7 +38,8 @@ struct xml_header {
 	bool is_server;                         /* content namespace jabber:server */
 };
 
-/* Called in the order of the bytes. A handler may call xml_stop, and nothing else of this file. */
+/* Called in the order of the bytes. A handler may call xml_stop and xml_set_lang, and nothing else of
+ * this file. */
 struct xml_handlers {
 	void (*header)(void *arg, const struct xml_header *h);
 	/* Sealed; the handler owns the reference. `from` and `to` are in the struct, not in its bytes. */
@@ -58,6 +59,8 @@ struct xml *xml_new(struct xml_pool *pool, const struct xml_limits *limits,
 /* A parser that stands behind the usual client header (for a stream that gave its own away). */
 struct xml *xml_borrow(struct xml_pool *pool, const struct xml_limits *limits,
                        const struct xml_handlers *handlers, void *arg);
+/* Stanzas without xml:lang get this one (NULL: none). It must outlive the loan. Handlers may call it. */
+void xml_set_lang(struct xml *x, const char *lang);
 /* Whether the stream can do without it until more bytes arrive: depth 1, no unfinished token, and a
  * header with no declarations but the usual ones. */
 bool xml_is_idle(const struct xml *x);

@@ -22,7 +22,7 @@ HOSTS = ["verona.example", "mantua.example"]
 QUIET_HOSTS = ["mantua.example"]   # keep no record
 LATER_HOSTS = ["padua.example"]    # have a certificate, but are not served unless a scene adds them
 TAGS = itertools.count(1)
-CLIENT_OPTIONS = {"tls", "mechanism", "binding", "password", "account"}
+CLIENT_OPTIONS = {"tls", "mechanism", "binding", "password", "account", "lang"}
 
 
 class Step:
@@ -137,6 +137,7 @@ class Player:
         c = Client(host, local + self.tag, password, ca=self.server.ca, port=self.server.port,
                    tls_port=self.server.tls_port, resource=resource, tls=tls,
                    mechanism=options.get("mechanism"), binding=options.get("binding", "tls-exporter"))
+        c.lang = options.get("lang")
         c.name, c.bare = name, "%s@%s" % (c.user, host)
         c.change = self.from_server
         c.tolerated = []  # templates of what may come at any time

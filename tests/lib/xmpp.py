@@ -244,6 +244,7 @@ class Client:
         self.parser = None
         self.fences = {}
         self.fence_count = 0
+        self.lang = None            # of stream headers
         self.is_over = True
         self.on_stanza = None       # sees every stanza first; true: it was taken
 
@@ -353,6 +354,8 @@ class Client:
     async def open_stream(self, attributes=None):
         self.new_parser()
         named = {"to": self.host, "version": "1.0", "xmlns": NS_CLIENT, "xmlns:stream": NS_STREAMS}
+        if self.lang:
+            named["xml:lang"] = self.lang
         named.update(attributes or {})
         self.send("<?xml version='1.0'?><stream:stream%s>"
                   % "".join(" %s=%s" % (k, quoteattr(v)) for k, v in named.items()))
