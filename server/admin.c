@@ -330,6 +330,8 @@ const struct command admin_commands[] = {
 	{ "host set", "Changes a policy of a domain.", host_set_arguments, admin_host_set },
 	{ "host remove", "Ends serving a domain; its accounts go with it.", host_arguments,
 	  admin_host_remove },
+	{ "cert list", "Lists the certificates of the served domains.", of_host_arguments,
+	  admin_cert_list },
 	{ "user add", "Adds an account.", password_arguments, admin_user_add },
 	{ "user passwd", "Changes a password.", passwd_arguments, admin_user_passwd },
 	{ "user disable", "Bars an account and ends its sessions.", account_arguments, admin_user_disable },

@@ -2,6 +2,7 @@
  *
  * admin.c          the table; status, reload, stop
  * admin_host.c     the served domains and their policies
+ * admin_cert.c     their certificates
  * admin_user.c     accounts
  * admin_list.c     views of accounts
  * admin_import.c   many accounts at once
@@ -20,6 +21,7 @@ extern const struct command admin_commands[];
 
 /* ---- shared by the files above */
 
+void admin_cert_list(struct request *r);
 void admin_host_add(struct request *r);
 void admin_host_list(struct request *r);
 void admin_host_show(struct request *r);

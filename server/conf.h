@@ -24,8 +24,10 @@ struct module;
 
 /* `node:` this process on this machine. */
 struct node_conf {
-	const char *run_dir;      /* control socket, lock */
-	const char *certificates; /* directory of DOMAIN.crt and DOMAIN.key */
+	const char *run_dir;       /* control socket, lock */
+	const char *certificates;  /* directory of DOMAIN.crt and DOMAIN.key */
+	int64_t certificate_check; /* how often its files are looked at, ms */
+	const char *client_ca;     /* a file, or NULL: clients are not asked for certificates */
 	const char *module_dir;
 	const char *schema_dir;
 	int64_t reactors;

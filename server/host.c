@@ -94,8 +94,8 @@ static void add_services(struct hosts *h, const struct hooks *hooks)
 	qsort(h->services, h->service_count, sizeof *h->services, compare_services);
 }
 
-struct hosts *hosts_new(const struct rows *rows, const struct hooks *hooks, const char *certificates,
-                        char **problems)
+struct hosts *hosts_new(const struct rows *rows, const struct hooks *hooks,
+                        const struct tls_sources *certificates, char **problems)
 {
 	struct hosts *h = mem_zalloc(sizeof *h);
 	const char **names;

@@ -51,11 +51,11 @@ struct hosts {
 	struct arena arena;
 };
 
-/* The rows of hosts_sql as a snapshot, with the certificates from that directory. What is wrong with those
+/* The rows of hosts_sql as a snapshot, with the certificates from there. What is wrong with those
  * is in *problems, a line each (NULL: nothing; the caller frees it). A policy that is not known, or has a
  * bad value, is logged and left at its default. */
-struct hosts *hosts_new(const struct rows *rows, const struct hooks *hooks, const char *certificates,
-                        char **problems);
+struct hosts *hosts_new(const struct rows *rows, const struct hooks *hooks,
+                        const struct tls_sources *certificates, char **problems);
 extern const struct sql hosts_sql;
 
 struct hosts *hosts_ref(struct hosts *h);

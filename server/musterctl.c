@@ -62,6 +62,12 @@ static const struct column host_columns[] = {
 };
 static const struct table host_table = { "hosts", host_columns, "No hosts are served." };
 
+static const struct column cert_columns[] = {
+	{ "domain", "DOMAIN", false }, { "state", "CERTIFICATE", false }, { "expires", "EXPIRES", false },
+	{ "days_left", "DAYS", true }, { "file", "FILE", false },         { 0 },
+};
+static const struct table cert_table = { "certificates", cert_columns, "No hosts are served." };
+
 static const struct column policy_columns[] = {
 	{ "policy", "POLICY", false },
 	{ "value", "VALUE", false },
@@ -127,6 +133,14 @@ const struct verb verbs[] = {
 	    .flags = yes_flags,
 	    .prepare = ask_if_removed,
 	    .done = "Removed",
+	},
+	{
+	    .name = "cert list",
+	    .about = "Lists the certificates of the served domains, and when they end.",
+	    .more = "With --json also whom they name, and what is wrong with them.",
+	    .is_live = true,
+	    .words = of_host_word,
+	    .table = &cert_table,
 	},
 	{
 	    .name = "user add",

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "admin.h"
+#include "cert_watch.h"
 #include "control.h"
 #include "gate.h"
 #include "home.h"
@@ -200,7 +201,10 @@ static void keep_hosts(void *arg, const struct rows *rows)
 	struct server *srv = arg;
 	char *problems = NULL;
 
-	srv->hosts = hosts_new(rows, srv->hooks, srv->conf->node.certificates, &problems);
+	srv->hosts = hosts_new(rows, srv->hooks,
+	                       &(struct tls_sources){ .dir = srv->conf->node.certificates,
+	                                              .client_ca = srv->conf->node.client_ca },
+	                       &problems);
 	if (srv->admin_fd < 0)
 		server_log_lines(problems);
 	mem_free(problems);
@@ -333,6 +337,7 @@ static void on_listening(struct server *srv, void *arg)
 	} else {
 		if (database_is_postgresql(srv->db))
 			srv->live = live_open(srv);
+		srv->cert_watch = cert_watch_open(srv);
 		log_info("server", NULL, "Muster %s is ready: %u hosts, %u listeners, %s", muster_version(),
 		         srv->hosts->count, srv->conf->listener_count, srv->durability);
 		server_say_ready(srv);

@@ -12,6 +12,7 @@
 #include "reactor.h"
 #include "store.h"
 
+struct cert_watch;
 struct control;
 struct gate;
 struct live;
@@ -28,7 +29,8 @@ struct server {
 	unsigned char secret[32]; /* of the database's table `setting`: made-up salts of unknown accounts */
 	int64_t started;          /* Unix seconds */
 	struct gate *gate;        /* who may come in; has a lock of its own */
-	struct control *control;  /* reactor 0 only, as are the signal handlers */
+	struct cert_watch *cert_watch; /* reactor 0 only */
+	struct control *control;       /* reactor 0 only, as are the signal handlers */
 	int admin_fd;             /* >= 0: no listeners, no traffic; only the commands that come on it */
 	struct buffer complaints; /* then: why it cannot */
 	uv_signal_t signals[4];

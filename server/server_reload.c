@@ -44,13 +44,18 @@ static void on_hosts(void *arg, const struct rows *rows)
 {
 	struct rehost *rehost = arg;
 	struct server *srv = rehost->server;
+	const struct reactor *r;
 
 	if (rows_status(rows) != STORE_OK || srv->is_stopping) {
 		rehost_end(rehost, false);
 		return;
 	}
-	rehost->hosts =
-	    hosts_new(rows, srv->hooks, srv->reactors[0]->conf->node.certificates, &rehost->problems);
+	r = srv->reactors[0];
+	rehost->hosts = hosts_new(rows, srv->hooks,
+	                          &(struct tls_sources){ .dir = r->conf->node.certificates,
+	                                                 .client_ca = r->conf->node.client_ca,
+	                                                 .previous = r->hosts->certs },
+	                          &rehost->problems);
 	server_each(srv, rehost_step, rehost_done, rehost);
 }
 

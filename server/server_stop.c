@@ -7,6 +7,7 @@
  * A step is over when two rounds over all reactors have found all of them quiet and no envelope handled in
  * between: so none is between two reactors either. */
 #include "admin.h"
+#include "cert_watch.h"
 #include "control.h"
 #include "home.h"
 #include "live.h"
@@ -40,6 +41,8 @@ static void close_stores(struct stopping *s)
 	struct server *srv = s->server;
 
 	notify_unwatch(srv); /* what follows does not wait for anybody */
+	cert_watch_close(srv->cert_watch);
+	srv->cert_watch = NULL;
 	for (unsigned i = 0; i < srv->reactor_count; i++)
 		reactor_post_run(srv->reactors[0], i, close_step, NULL);
 	srv->stopping = NULL;

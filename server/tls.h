@@ -1,5 +1,6 @@
 /* tls.h - TLS with OpenSSL: one context per served domain, chosen by SNI, and the one BIO per reactor
- * through which all its connections read and write (14 KB per idle connection; PROBES). */
+ * through which all its connections read and write (14 KB per idle connection; PROBES). tls_certs.c loads
+ * the certificates. */
 #ifndef MUSTER_TLS_H
 #define MUSTER_TLS_H
 
@@ -13,11 +14,19 @@
 
 struct tls_certs;
 
-/* Loads DOMAIN.crt (chain) and DOMAIN.key, or DOMAIN.pem (both), of every domain in the list from `dir`.
- * DOMAIN is written with U-labels or A-labels ("xn--..."). *problems gets a line for each trouble (NULL
- * when there is none; the caller frees it). A domain without such a pair, or with a key that does not fit,
- * has no context then. A certificate that does not name it or has expired is used all the same. */
-struct tls_certs *tls_certs_load(const char *dir, const char *const *domains, unsigned count,
+/* Where they come from. */
+struct tls_sources {
+	const char *dir;
+	const char
+	    *client_ca; /* a file of authorities that vouch for clients, or NULL: clients are not asked */
+	struct tls_certs *previous; /* what is in use, or NULL: stays where new files cannot be used */
+};
+
+/* Loads the certificate of every domain in the list: see tls_certs.c for the files that are looked for.
+ * *problems gets a line for each trouble (NULL when there is none; the caller frees it). A domain without
+ * files, or with a key that does not fit, has no context then. A certificate that does not name it or has
+ * expired is used all the same. */
+struct tls_certs *tls_certs_load(const struct tls_sources *from, const char *const *domains, unsigned count,
                                  char **problems);
 struct tls_certs *tls_certs_ref(struct tls_certs *c);
 void tls_certs_unref(struct tls_certs *c);
@@ -25,6 +34,27 @@ void tls_certs_unref(struct tls_certs *c);
 SSL_CTX *tls_certs_find(const struct tls_certs *c, const char *domain);
 /* When the certificate of that domain ends, Unix seconds; 0 when there is none. */
 int64_t tls_certs_expiry(const struct tls_certs *c, const char *domain);
+
+/* What is known of one domain's certificate. */
+struct tls_cert {
+	const char *domain;     /* as given to tls_certs_load */
+	const char *file, *key; /* NULL: none was found */
+	const char *subject;    /* NULL, like the next three, where it cannot be used */
+	const char *names;      /* the domains that it names, with blanks between */
+	int64_t from, until;    /* Unix seconds */
+	const char *problems;   /* lines, or NULL */
+};
+/* In the order of the list that was loaded; as many as domains. */
+const struct tls_cert *tls_certs_list(const struct tls_certs *c, unsigned *count);
+
+/* How near the end is: 0 far away; 1 within 30 days, 2 within 14, 3 within 7, 4 within one, 5 past. */
+unsigned tls_cert_age(int64_t until, int64_t now);
+
+/* A number that changes when any of the files that tls_certs_load looks for changes, comes, goes, or is
+ * linked elsewhere. Looks at the files only; thread-safe, and may take its time. */
+uint64_t tls_files_mark(const struct tls_sources *from, const char *const *domains, unsigned count);
+/* What it was when these were loaded. */
+uint64_t tls_certs_mark(const struct tls_certs *c);
 
 /* ---- input and output of one reactor's connections */
 
@@ -52,6 +82,12 @@ void tls_free(SSL *ssl); /* instead of SSL_free, in any state; NULL is fine */
 const char *tls_server_name(const SSL *ssl);
 
 enum tls_result { TLS_OK, TLS_WANT_READ, TLS_CLOSED, TLS_BROKEN };
+
+/* The addresses in the certificate that the client has shown, when the authorities vouch for it; else none.
+ * Strings are the arena's. */
+enum tls_name { TLS_XMPP_NAME, TLS_EMAIL_NAME };
+#define TLS_NAMES_MAX 8
+unsigned tls_client_names(SSL *ssl, enum tls_name kind, struct arena *a, const char *names[TLS_NAMES_MAX]);
 
 /* Continues the handshake with what is in io->in. On TLS_BROKEN *why is a short text. */
 enum tls_result tls_handshake(SSL *ssl, struct tls_io *io, const char **why);

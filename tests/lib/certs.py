@@ -20,12 +20,17 @@ def make(directory, domains):
     openssl("req", "-x509", "-new", "-key", at("ca.key"), "-out", at("ca.pem"), "-days", "2", "-sha256",
             "-subj", "/CN=Tests", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     for domain in domains:
-        make_key(at(domain + ".key"))
-        openssl("req", "-new", "-key", at(domain + ".key"), "-subj", "/CN=" + domain, "-out", at("request"))
-        with open(at("extensions"), "w") as f:
-            f.write("subjectAltName=DNS:%s\nbasicConstraints=critical,CA:FALSE\n"
-                    "extendedKeyUsage=serverAuth\nkeyUsage=digitalSignature\n" % domain)
-        openssl("x509", "-req", "-in", at("request"), "-CA", at("ca.pem"), "-CAkey", at("ca.key"),
-                "-CAcreateserial", "-days", "2", "-sha256", "-extfile", at("extensions"),
-                "-out", at(domain + ".crt"))
+        sign(directory, domain, at(domain))
     return at("ca.pem")
+
+
+def sign(directory, name, path, extensions=None, days=2):
+    """A certificate by the authority in `directory`, into PATH.crt, and its key into PATH.key."""
+    at = lambda name: os.path.join(directory, name)
+    make_key(path + ".key")
+    openssl("req", "-new", "-key", path + ".key", "-subj", "/CN=" + name, "-out", at("request"))
+    with open(at("extensions"), "w") as f:
+        f.write(extensions or "subjectAltName=DNS:%s\nbasicConstraints=critical,CA:FALSE\n"
+                "extendedKeyUsage=serverAuth\nkeyUsage=digitalSignature\n" % name)
+    openssl("x509", "-req", "-in", at("request"), "-CA", at("ca.pem"), "-CAkey", at("ca.key"),
+            "-CAcreateserial", "-days", str(days), "-sha256", "-extfile", at("extensions"), "-out", path + ".crt")

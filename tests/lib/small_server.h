@@ -47,7 +47,8 @@ static void small_keep_hosts(void *arg, const struct rows *rows)
 	struct server *srv = arg;
 	char *problems = NULL;
 
-	srv->hosts = hosts_new(rows, srv->hooks, srv->conf->node.certificates, &problems);
+	srv->hosts = hosts_new(rows, srv->hooks,
+	                       &(struct tls_sources){ .dir = srv->conf->node.certificates }, &problems);
 	mem_free(problems); /* there is no certificate */
 }
 

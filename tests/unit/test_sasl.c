@@ -533,7 +533,8 @@ static struct tls_certs *certs_of(const char *key_type, const EVP_MD *hash)
 	pair_make_dir(dir);
 	pair_make_certificate(
 	    dir, &(struct pair_certificate){ .name = "example.org", .key_type = key_type, .hash = hash });
-	struct tls_certs *certs = tls_certs_load(dir, domains, 1, &problems);
+	struct tls_certs *certs =
+	    tls_certs_load(&(struct tls_sources){ .dir = dir }, domains, 1, &problems);
 	assert_null(problems);
 	pair_remove_dir(dir);
 	return certs;

@@ -24,6 +24,7 @@ struct pair_certificate {
 	const EVP_MD *hash;   /* of the signature; NULL: SHA-256 */
 	const char *key_type; /* "EC", "RSA" or "ED25519"; NULL: EC */
 	const char *passphrase;
+	const char *also; /* in the subjectAltName, as openssl writes it: ",email:juliet@example.org" */
 };
 
 /* A new directory for certificates; its path into `dir`. */
@@ -70,7 +71,8 @@ static inline void pair_make_certificate(const char *dir, const struct pair_cert
 	                : strcmp(type, "RSA") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, type, (size_t)2048)
 	                                           : EVP_PKEY_Q_keygen(NULL, NULL, type);
 	X509 *x = X509_new();
-	char *san = mem_printf("DNS:%s", what->name), *path = mem_printf("%s/%s.crt", dir, file);
+	char *san = mem_printf("DNS:%s%s", what->name, what->also ? what->also : ""),
+	     *path = mem_printf("%s/%s.crt", dir, file);
 
 	ASSERT(key && x && X509_set_version(x, 2));
 	ASN1_INTEGER_set(X509_get_serialNumber(x), 1);
