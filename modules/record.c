@@ -69,7 +69,7 @@ static enum verdict on_in(struct ctx *c)
 	if (!is_recorded)
 		c->record = record_id_new(c);
 	w = begin_write(c);
-	if (!is_recorded)
+	if (!is_recorded || c->is_spooled) /* or this row would name one that is not there yet */
 		write_record(c, w);
 	c->entry = write_entry(c, w, c->from, false);
 	transit_done(c, w);

@@ -145,6 +145,10 @@ static void status_add(struct reactor *r, void *arg)
 	job->store.commit_us_total += s.commit_us_total;
 	job->store.waiting_reads += s.waiting_reads;
 	job->store.waiting_writes += s.waiting_writes;
+	job->store.spooled += s.spooled;
+	job->store.spool_bytes += s.spool_bytes;
+	if (s.spool_since && (!job->store.spool_since || s.spool_since < job->store.spool_since))
+		job->store.spool_since = s.spool_since;
 	job->is_away |= store_is_away(r->store);
 }
 
@@ -171,13 +175,16 @@ static json_t *store_json(const struct server *srv, const struct status_job *job
 {
 	const struct store_counts *s = &job->store;
 	double commit_ms = s->groups ? (double)s->commit_us_total / (double)s->groups / 1000 : 0;
-	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I}", "engine",
-	                 database_is_postgresql(srv->db) ? "postgresql" : "sqlite", "durability",
+	json_int_t now = srv->reactors[0]->now / 1000000;
+	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+	                 "engine", database_is_postgresql(srv->db) ? "postgresql" : "sqlite", "durability",
 	                 srv->durability, "state", job->is_away ? "AWAY" : "reachable", "away",
 	                 job->is_away, "reads", (json_int_t)s->reads, "writes", (json_int_t)s->writes,
 	                 "groups", (json_int_t)s->groups, "commit_ms", commit_ms, "failed",
 	                 (json_int_t)s->failed, "reconnects", (json_int_t)s->reconnects, "waiting_reads",
-	                 (json_int_t)s->waiting_reads, "waiting_writes", (json_int_t)s->waiting_writes);
+	                 (json_int_t)s->waiting_reads, "waiting_writes", (json_int_t)s->waiting_writes,
+	                 "spooled", (json_int_t)s->spooled, "spool_bytes", (json_int_t)s->spool_bytes,
+	                 "spool_age", s->spool_since ? now - s->spool_since : 0);
 }
 
 static void on_status(struct server *srv, void *arg)

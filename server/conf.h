@@ -43,6 +43,8 @@ struct store_conf {
 	const char *conninfo;      /* postgresql: libpq's */
 	const char *password_file; /* postgresql, or NULL */
 	int64_t timeout;           /* ms */
+	const char *spool;         /* directory for what is written while the database is away */
+	int64_t spool_bytes;
 	bool share_transactions;   /* design section 3; false only in tests */
 	int64_t test_commit_delay; /* ms; only in tests */
 };

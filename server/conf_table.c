@@ -8,6 +8,7 @@
 #define RUN_DIR MUSTER_RUNSTATEDIR "/muster"
 #define CERTIFICATES MUSTER_SYSCONFDIR "/muster/certs"
 #define DATABASE MUSTER_LOCALSTATEDIR "/lib/muster/muster.db"
+#define SPOOL MUSTER_LOCALSTATEDIR "/lib/muster/spool"
 #define SCHEMA_DIR MUSTER_DATADIR "/muster/schema"
 
 /* A row whose member has the name of its key. The limits and the help follow as designated members. */
@@ -15,6 +16,9 @@
 	.name = #name_, .type = type_, .offset = offsetof(struct struct_, name_), .fallback = fallback_
 
 /* clang-format off */
+
+enum { K = 1 << 10, M = 1 << 20, G = 1 << 30 };             /* OPT_BYTES */
+enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE }; /* OPT_TIME */
 
 static const struct option node_options[] = {
 	{ ROW(OPT_PATH, node_conf, run_dir, RUN_DIR),
@@ -51,6 +55,10 @@ static const struct option store_options[] = {
 	  .help = "postgresql: a file whose first line is the password; nobody else may read it." },
 	{ ROW(OPT_TIME, store_conf, timeout, "2s"), .min = 100, .max = 600000,
 	  .help = "A database without answer for so long counts as away." },
+	{ ROW(OPT_PATH, store_conf, spool, SPOOL),
+	  .help = "Directory that keeps messages while the database is away; made when it is missing." },
+	{ ROW(OPT_BYTES, store_conf, spool_bytes, "256M"), .min = 1 * M, .max = INT64_C(1) << 40,
+	  .help = "What may be kept there; beyond it the senders have to wait." },
 	{ ROW(OPT_BOOL, store_conf, share_transactions, "true"),
 	  .help = "Commit what arrives together in one transaction. Turn it off in tests only." },
 	{ ROW(OPT_TIME, store_conf, test_commit_delay, "0ms"), .min = 0, .max = 10000,
@@ -70,9 +78,6 @@ static const struct option log_options[] = {
 	  .help = "Lines for people or JSON objects for machines." },
 	OPTIONS_END
 };
-
-enum { K = 1 << 10, M = 1 << 20, G = 1 << 30 };             /* OPT_BYTES */
-enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE }; /* OPT_TIME */
 
 static const struct option limits_options[] = {
 	{ ROW(OPT_BYTES, limits_conf, stanza_bytes, "256k"), .min = 10000, .max = 64 * M,

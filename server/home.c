@@ -364,6 +364,14 @@ void home_outbox_add(struct home *h, uint64_t ticket, struct pass *p, struct env
 		list_append(&h->reactor->waiting_homes, &h->waiting_node);
 }
 
+void home_let_go(struct home *h, struct envelope *e, unsigned target)
+{
+	struct reactor *r = h->reactor;
+
+	e->is_spooled = e->record && target != r->index && store_is_spooling(r->store);
+	reactor_post(r, target, e);
+}
+
 static void home_release(struct home *h)
 {
 	struct reactor *r = h->reactor;
@@ -376,7 +384,7 @@ static void home_release(struct home *h)
 		if (o->pass)
 			pass_release(o->pass);
 		else
-			reactor_post(r, o->target, o->envelope);
+			home_let_go(h, o->envelope, o->target);
 		mem_free(o);
 	}
 	if (list_is_empty(&h->outbox))

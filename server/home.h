@@ -142,6 +142,9 @@ void home_pass_ended(struct home *h);
 /* Puts something at the end of the outbox (takes it over); a zero pass or envelope. */
 void home_outbox_add(struct home *h, uint64_t ticket, struct pass *p, struct envelope *e, unsigned target);
 
+/* Posts what nothing holds back any more. */
+void home_let_go(struct home *h, struct envelope *e, unsigned target);
+
 /* Answers an envelope that cannot be handled with a stanza error, if it wants an answer; takes it over. */
 void home_bounce(struct reactor *r, struct envelope *e, enum stanza_condition condition, const char *text);
 
@@ -217,6 +220,9 @@ void transit_insert(struct write *w, const struct envelope *e);
 void transit_delete(struct write *w, int64_t id);
 /* The envelope has arrived, and nobody waits until its row is gone. */
 void transit_end(struct reactor *r, struct envelope *e);
+
+/* Removes rows of what has arrived; returns the ticket. */
+uint64_t transit_sweep(struct reactor *r);
 
 /* Routes again what was on its way when the server ended. `done` runs when all of it has arrived (or
  * cannot); `ok` is false when the database did not answer. */

@@ -74,6 +74,7 @@ struct ctx {
 	bool is_returned; /* IN: a stream died before it was written; passes COPY and ACT again */
 	unsigned copies;  /* is_returned: to how many sessions it had been delivered */
 	int64_t record;   /* id of its record; 0 when it is not on record */
+	bool is_spooled;  /* IN: its record may be missing in the database: write it too */
 	int64_t entry;    /* IN: its id in the owner's index; 0 when it has none */
 };
 

@@ -175,6 +175,8 @@ static const struct status_row status_rows[] = {
 	{ "Waiting", "store.waiting_writes", PLAIN, " writes" },
 	{ NULL, "store.waiting_reads", PLAIN, " reads" },
 	{ NULL, "queued", PLAIN, " in reactors" },
+	{ "Spool", "store.spool_bytes", BYTES, NULL },
+	{ NULL, "store.spool_age", SECONDS, NULL },
 	{ "Memory", "memory", BYTES, NULL },
 };
 

@@ -14,7 +14,7 @@ void pass_emit(struct pass *p, struct envelope *e, unsigned target)
 		e->ticket = is_committed ? 0 : p->ticket;
 		reactor_post(r, target, e);
 	} else if (is_committed && (p->is_released || list_is_empty(&h->outbox))) {
-		reactor_post(r, target, e);
+		home_let_go(h, e, target);
 	} else {
 		home_outbox_add(h, p->ticket, NULL, e, target);
 	}
@@ -163,6 +163,7 @@ static void pass_turn_transit(struct pass *p, struct envelope *error)
 		error->transit = record_id_new(c);
 		transit_insert(w, error);
 	}
+	write_set_away(w, AWAY_SPOOL);
 	ticket = home_write(c->home, w, NULL, NULL);
 	if (ticket != STORE_NO_TICKET)
 		p->ticket = ticket;

@@ -105,6 +105,7 @@ enum verdict change(struct ctx *c, struct write *w, rows_handler *then)
 	}
 	p->then = then;
 	home_hold(h, p);
+	write_set_away(w, p->is_arriving ? AWAY_WAIT : AWAY_REFUSE); /* what has arrived cannot go back */
 	home_write(h, w, on_rows, p);
 	return HELD;
 }
@@ -137,6 +138,7 @@ void record(struct ctx *c, struct write *w)
 		p->cost = stanza_cost(c->stanza);
 		c->home->uncommitted += p->cost;
 	}
+	write_set_away(w, AWAY_SPOOL);
 	ticket = home_write(c->home, w, on_recorded, p);
 	if (ticket == STORE_NO_TICKET)
 		p->stored = STORE_AWAY;
@@ -146,5 +148,6 @@ void record(struct ctx *c, struct write *w)
 
 void later(struct ctx *c, struct write *w)
 {
+	write_set_away(w, AWAY_SPOOL);
 	home_write(c->home, w, NULL, NULL);
 }

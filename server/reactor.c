@@ -236,6 +236,11 @@ static void on_commit(void *arg, uint64_t ticket)
 	homes_release(arg);
 }
 
+static void on_spool_empty(void *arg)
+{
+	transit_sweep(arg);
+}
+
 void reactor_configure(struct reactor *r)
 {
 	const struct limits_conf *l = &r->conf->limits;
@@ -291,6 +296,7 @@ struct reactor *reactor_new(struct server *srv, unsigned index)
 	    (uint64_t)index << TRACE_SHIFT | (uint64_t)r->now; /* nobody handles one each microsecond */
 	r->store = store_open(srv->db, &r->loop);
 	store_on_commit(r->store, on_commit, r);
+	store_on_replayed(r->store, on_spool_empty, r);
 	return r;
 }
 

@@ -266,6 +266,8 @@ static bool open_database(struct server *srv)
 		.timeout_ms = (unsigned)c->store.timeout,
 		.waiting_writes = 100000,
 		.waiting_reads = 20000,
+		.spool = c->store.spool,
+		.spool_bytes = (uint64_t)c->store.spool_bytes,
 		.test_commit_delay_ms = (unsigned)c->store.test_commit_delay,
 	};
 	srv->db = database_open(o, &error);

@@ -19,7 +19,6 @@ struct tag {
 	struct statement *statement;
 };
 
-static void close_continue(struct store *s);
 static void close_step(struct store *s);
 
 struct param param_text(const char *text)
@@ -83,7 +82,7 @@ struct database *database_open(const struct database_options *o, char **error)
 		mem_free(db);
 		return NULL;
 	}
-	if (!migrate(db, error)) {
+	if (!migrate(db, error) || !away_open(db, error)) {
 		database_close(db);
 		return NULL;
 	}
@@ -92,6 +91,8 @@ struct database *database_open(const struct database_options *o, char **error)
 
 void database_close(struct database *db)
 {
+	if (db->spool)
+		spool_dir_close(db->spool);
 	db->engine->close(db);
 	mem_free(db);
 }
@@ -235,7 +236,7 @@ static void reads_start(struct store *s)
 	}
 }
 
-static void reads_fail(struct store *s)
+void reads_fail(struct store *s)
 {
 	struct read *r;
 	while ((r = LIST_FIRST(&s->waiting, struct read, node))) {
@@ -336,6 +337,31 @@ static struct group *group_open(struct store *s)
 	return s->open;
 }
 
+void group_add(struct group *g, struct write *w)
+{
+	w->next = w->next_sent = NULL;
+	w->ends_unit = false;
+	if (g->last)
+		g->last->next = g->last->next_sent = w;
+	else
+		g->first = g->first_sent = w;
+	g->last = w;
+	g->writes++;
+}
+
+struct write *group_take(struct group *g)
+{
+	struct write *w = g->first;
+	if (w)
+		g->first = w->next;
+	return w;
+}
+
+void write_set_away(struct write *w, enum away away)
+{
+	w->away = away;
+}
+
 uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg)
 {
 	struct store *s = w->store;
@@ -346,12 +372,7 @@ uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg)
 		return STORE_NO_TICKET;
 	}
 	struct group *g = group_open(s);
-	if (g->last)
-		g->last->next = g->last->next_sent = w;
-	else
-		g->first = g->first_sent = w;
-	g->last = w;
-	g->writes++;
+	group_add(g, w);
 	s->counts.waiting_writes++;
 	for (struct tag *t = w->tags; t; t = t->next)
 		hash_add(&s->tags, &t->node, number_hash(t->tag));
@@ -392,7 +413,7 @@ void store_on_commit(struct store *s, void (*fn)(void *arg, uint64_t ticket), vo
 /* ---- groups */
 
 /* From now on nothing in the group can be taken back. */
-static void tags_forget(struct store *s, struct group *g)
+void tags_forget(struct store *s, struct group *g)
 {
 	if (s->tags.count == 0)
 		return;
@@ -402,15 +423,23 @@ static void tags_forget(struct store *s, struct group *g)
 				hash_remove(&s->tags, &t->node);
 }
 
-static void group_send(struct store *s)
+void group_send(struct store *s)
 {
 	s->sent->sent_at = uv_hrtime();
-	s->db->engine->send_group(s, s->sent);
+	if (s->can_write)
+		s->db->engine->send_group(s, s->sent);
 }
 
 void store_flush(struct store *s)
 {
-	if (!s->open || s->sent || !s->can_write)
+	if (!s->open && !s->is_spooling)
+		return;
+	away_watch(s);
+	if (s->is_spooling) {
+		away_flush(s);
+		return;
+	}
+	if (s->sent || !s->can_write)
 		return;
 	s->sent = s->open;
 	s->open = NULL;
@@ -419,22 +448,43 @@ void store_flush(struct store *s)
 	group_send(s);
 }
 
-/* Runs the callbacks of a group, in the order of its writes, and frees it. */
-static void group_finish(struct store *s, struct group *g, bool is_away)
+/* Runs the callback that is owed and frees the write. */
+void write_finish(struct store *s, struct write *w)
 {
-	struct write *next;
-	for (struct write *w = g->first; w; w = next) {
-		next = w->next;
+	if (!w->is_settled) {
 		s->counts.waiting_writes--;
-		if (is_away)
-			w->rows = (struct rows){ .status = STORE_AWAY };
 		if (w->rows.status == STORE_FAILED)
 			s->counts.failed++;
 		if (w->fn)
 			w->fn(w->arg, &w->rows);
-		write_free(w);
 	}
+	write_free(w);
+}
+
+/* Runs the callbacks of a group, in the order of its writes, and frees it. */
+static void group_finish(struct store *s, struct group *g)
+{
+	struct write *w;
+	while ((w = group_take(g)))
+		write_finish(s, w);
 	mem_free(g);
+}
+
+void group_away(struct store *s, struct group *g)
+{
+	for (struct write *w = g->first; w; w = w->next)
+		w->rows = (struct rows){ .status = STORE_AWAY };
+	group_finish(s, g);
+}
+
+static void group_count(struct store *s, const struct group *g)
+{
+	s->counts.commit_us_total += (uv_hrtime() - g->sent_at) / 1000;
+	for (const struct write *w = g->first; w; w = w->next) {
+		s->counts.writes++;
+		STATEMENT_EACH (st, w)
+			s->counts.statements++;
+	}
 }
 
 void store_group_committed(struct store *s)
@@ -442,18 +492,21 @@ void store_group_committed(struct store *s)
 	struct group *g = s->sent;
 	uint64_t ticket = g->ticket;
 	s->sent = NULL;
-	s->committed = ticket;
-	s->counts.commit_us_total += (uv_hrtime() - g->sent_at) / 1000;
-	for (struct write *w = g->first; w; w = w->next) {
-		s->counts.writes++;
-		STATEMENT_EACH (st, w)
-			s->counts.statements++;
+	if (g->is_replay) {
+		away_replayed(s, g);
+		return;
 	}
-	group_finish(s, g, false);
+	group_count(s, g);
+	if (ticket > s->committed)
+		s->committed = ticket;
+	group_finish(s, g);
 	reads_start(s);
 	if (s->on_commit)
-		s->on_commit(s->on_commit_arg, ticket);
-	store_flush(s);
+		s->on_commit(s->on_commit_arg, s->committed);
+	if (s->is_spooling)
+		away_replay(s);
+	else
+		store_flush(s);
 	close_continue(s);
 }
 
@@ -509,6 +562,8 @@ void store_writer_up(struct store *s)
 	s->is_write_away = false;
 	if (s->sent)
 		s->db->engine->send_group(s, s->sent);
+	else if (s->is_spooling)
+		away_replay(s);
 	else
 		store_flush(s);
 }
@@ -518,6 +573,7 @@ void store_writer_down(struct store *s)
 	s->can_write = false;
 	s->is_write_away = true;
 	reads_fail(s);
+	away_strip(s);
 }
 
 void store_reader_up(struct store *s)
@@ -544,12 +600,24 @@ void store_late(struct store *s, bool is_late)
 
 bool store_is_away(const struct store *s)
 {
-	return s->is_write_away || s->is_read_away;
+	return s->is_write_away || s->is_read_away || s->is_spooling;
+}
+
+bool store_is_spooling(const struct store *s)
+{
+	return s->is_spooling;
+}
+
+void store_on_replayed(struct store *s, void (*fn)(void *arg), void *arg)
+{
+	s->on_replayed = fn;
+	s->on_replayed_arg = arg;
 }
 
 void store_counts(const struct store *s, struct store_counts *out)
 {
 	*out = s->counts;
+	out->spool_bytes = s->spool ? spool_bytes(s->spool) : 0;
 }
 
 /* ---- opening and closing */
@@ -564,8 +632,10 @@ struct store *store_open(struct database *db, uv_loop_t *loop)
 	list_init(&s->failed);
 	uv_idle_init(loop, &s->next_turn);
 	uv_timer_init(loop, &s->deadline);
-	s->next_turn.data = s->deadline.data = s;
-	s->open_handles = 2;
+	uv_timer_init(loop, &s->watch);
+	s->next_turn.data = s->deadline.data = s->watch.data = s;
+	s->open_handles = 3;
+	away_store_open(s);
 	db->engine->store_open(s);
 	return s;
 }
@@ -584,17 +654,19 @@ void store_close(struct store *s, void (*closed)(void *arg), void *arg)
 	s->closed = closed;
 	s->closed_arg = arg;
 	uv_timer_start(&s->deadline, on_deadline, s->db->options.timeout_ms, 0);
+	if (s->is_write_away)
+		away_begin(s);
 	store_flush(s);
 	close_continue(s);
 }
 
 static bool is_owing(const struct store *s)
 {
-	return s->counts.waiting_reads || s->sent || s->open || s->refused;
+	return s->counts.waiting_reads || s->counts.waiting_writes || s->refused;
 }
 
 /* Closing goes on from the loop, never inside a callback or an engine's own work. */
-static void close_continue(struct store *s)
+void close_continue(struct store *s)
 {
 	if (s->is_closing && (s->is_engine_closed || !s->is_engine_closing))
 		uv_idle_start(&s->next_turn, on_next_turn);
@@ -608,6 +680,8 @@ static void on_closed(uv_handle_t *handle)
 	void (*closed)(void *arg) = s->closed;
 	void *arg = s->closed_arg;
 	hash_free(&s->tags);
+	if (s->spool)
+		spool_close(s->spool);
 	mem_free(s);
 	if (closed)
 		closed(arg);
@@ -624,7 +698,8 @@ static void close_step(struct store *s)
 		}
 		uv_close((uv_handle_t *)&s->next_turn, on_closed);
 		uv_close((uv_handle_t *)&s->deadline, on_closed);
-	} else if (!s->is_engine_closing && (s->is_past_deadline || !is_owing(s))) {
+		uv_close((uv_handle_t *)&s->watch, on_closed);
+	} else if (!s->is_engine_closing && (s->is_past_deadline || !is_owing(s)) && !away_is_busy(s)) {
 		s->is_engine_closing = true;
 		s->db->engine->store_close(s);
 	}
@@ -632,16 +707,15 @@ static void close_step(struct store *s)
 
 void store_engine_closed(struct store *s)
 {
-	struct group *sent = s->sent, *open = s->open;
+	struct group *left[] = { s->held, s->sent, s->spooling, s->open };
 	s->is_engine_closed = true;
 	s->can_write = s->can_read = false;
-	s->sent = s->open = NULL;
+	if (s->open)
+		tags_forget(s, s->open);
+	s->held = s->sent = s->spooling = s->open = NULL;
 	reads_fail(s);
-	if (sent)
-		group_finish(s, sent, true);
-	if (open) {
-		tags_forget(s, open);
-		group_finish(s, open, true);
-	}
+	for (unsigned i = 0; i < COUNT_OF(left); i++)
+		if (left[i])
+			group_away(s, left[i]);
 	close_continue(s);
 }

@@ -77,6 +77,8 @@ struct database_options {
 	unsigned timeout_ms;       /* a group or read without answer for so long counts as away (2000) */
 	unsigned waiting_writes;   /* bound on writes that wait for a commit (100000) */
 	unsigned waiting_reads;    /* bound on reads that wait (10000) */
+	const char *spool;         /* directory of the spool, or NULL: writes wait in memory */
+	uint64_t spool_bytes;      /* its bound */
 	unsigned test_commit_delay_ms; /* tests only: each group is held for so long before its commit */
 };
 
@@ -105,7 +107,13 @@ struct store *store_open(struct database *db, uv_loop_t *loop);
 /* Closes: every callback that is owed runs with STORE_AWAY, after the groups have been committed as far
  * as `timeout_ms` allowed. `closed` runs when nothing is left on the loop. */
 void store_close(struct store *s, void (*closed)(void *arg), void *arg);
-bool store_is_away(const struct store *s); /* the last attempt found no database; it keeps trying */
+/* The last attempt found no database (it keeps trying), or what was spooled meanwhile is not in it yet: then
+ * reads fail, as they might not see this store's own writes. */
+bool store_is_away(const struct store *s);
+/* The spool is not empty: what counts as committed here may not be seen by another store yet. */
+bool store_is_spooling(const struct store *s);
+/* Called by `fn` whenever the spool has become empty. */
+void store_on_replayed(struct store *s, void (*fn)(void *arg), void *arg);
 
 /* Runs one statement and gives its rows to `fn`. It starts after group `after` has been committed (0:
  * at once), so that a home reads what it wrote. Fails with STORE_AWAY at once (but not synchronously)
@@ -128,11 +136,22 @@ void write_add_tagged(struct write *w, uint64_t tag, const struct sql *sql, cons
                       unsigned count);
 /* Joins the open group and returns its ticket. When waiting_writes wait already, or the store is being
  * closed, it joins none: `fn` gets STORE_AWAY and STORE_NO_TICKET is returned. While the store is away
- * writes wait until it is back. `fn` (may be NULL) gets the rows of the last statement,
+ * writes wait until it is back, or go to the spool (write_set_away). `fn` (may be NULL) gets the rows of the last statement,
  * after the commit, in the order of the writes. STORE_FAILED: this write (or one of the same key) was
  * refused by the database; the others of the group were committed one by one. */
 uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg);
 void write_drop(struct write *w); /* instead of write_commit */
+
+/* What becomes of a write while the database is away for longer than timeout_ms and there is a spool. Where
+ * there is none every write waits. One that has been sent already may have happened: if it may not be
+ * spooled it waits in any case. */
+enum away {
+	AWAY_REFUSE, /* `fn` gets STORE_AWAY; nothing has happened */
+	AWAY_WAIT,   /* until the database is back */
+	AWAY_SPOOL   /* goes to the spool, which counts as committed. It only adds rows, or the last such
+	                write wins; `fn` gets STORE_OK and no rows. */
+};
+void write_set_away(struct write *w, enum away away); /* default: AWAY_REFUSE */
 
 /* Takes the statement with that tag out of the open group. False when it has been sent already. A tag
  * is a number that no other statement of the open group has. */
@@ -147,10 +166,13 @@ void store_on_commit(struct store *s, void (*fn)(void *arg, uint64_t ticket), vo
 /* Sends the open group if none is in flight. The reactor calls it at the end of each turn. */
 void store_flush(struct store *s);
 
-struct store_counts { /* only grow, except the two waiting figures */
+struct store_counts { /* only grow, except the figures from waiting_reads on */
 	uint64_t reads, groups, writes, statements, failed, reconnects;
 	uint64_t commit_us_total; /* sum over groups of the time between sending and commit */
+	uint64_t spooled;         /* writes */
 	uint32_t waiting_reads, waiting_writes;
+	uint64_t spool_bytes; /* on disk now */
+	int64_t spool_since;  /* Unix seconds when the spool began to fill; 0: it is empty */
 };
 void store_counts(const struct store *s, struct store_counts *out);
 

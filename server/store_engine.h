@@ -16,6 +16,7 @@
 
 #include "hash.h"
 #include "list.h"
+#include "spool.h"
 #include "store.h"
 
 #define PARAMS_MAX 32    /* per statement */
@@ -47,7 +48,9 @@ struct write {
 	struct store *store;
 	struct write *next;      /* in the group: the order of the callbacks */
 	struct write *next_sent; /* in the group: the order of sending, units of one key together */
-	bool ends_unit; /* the last of those that stand or fall together, in the order of sending */
+	bool ends_unit;  /* the last of those that stand or fall together, in the order of sending */
+	bool is_settled; /* its callback has run, it is on disk in the spool; or it never had one */
+	enum away away;
 	uint64_t key;
 	store_rows_fn *fn;
 	void *arg;
@@ -64,6 +67,8 @@ struct group {
 	struct write *first_sent;   /* by `next_sent` */
 	unsigned writes;
 	bool is_split;    /* each unit is its own transaction, or savepoint */
+	bool is_replay;   /* read from the spool: counts nowhere, its writes have no callbacks */
+	bool is_spooled;  /* what may be spooled has been; or it has been read from there */
 	uint64_t sent_at; /* uv_hrtime */
 };
 
@@ -106,7 +111,8 @@ extern const struct engine engine_postgresql, engine_sqlite;
 struct database {
 	struct database_options options;
 	const struct engine *engine;
-	void *part; /* the engine's */
+	void *part;              /* the engine's */
+	struct spool_dir *spool; /* or NULL */
 };
 
 struct store {
@@ -128,7 +134,18 @@ struct store {
 	    is_engine_closed;  /* store_close, in this order */
 	uv_idle_t next_turn;   /* runs while `failed` or `refused` have any */
 	uv_timer_t deadline;   /* of store_close */
-	unsigned open_handles; /* of these two */
+	uv_timer_t watch;      /* looks whether the database is away for too long */
+	unsigned open_handles; /* of these three */
+	/* store_away.c's */
+	struct spool *spool;    /* or NULL */
+	bool is_spooling;       /* groups go to the spool, until all of it is in the database */
+	bool is_full;           /* they cannot: the log knows */
+	uint64_t replayed;      /* writes read back so far, for the log */
+	uint64_t appending;     /* ticket of the group that is being written to the spool, or 0 */
+	struct group *spooling; /* taken from `open` for it */
+	struct group *held;     /* what may not be spooled and may have happened: sent behind the spool */
+	void (*on_replayed)(void *arg);
+	void *on_replayed_arg;
 	struct store_counts counts;
 	void (*on_commit)(void *arg, uint64_t ticket);
 	void *on_commit_arg;
@@ -150,6 +167,27 @@ void store_read_failed(struct store *s, struct read *r); /* STORE_AWAY, on the n
 /* The engine still needs `r`, but whoever asked has waited long enough. store_read_done frees it. */
 void store_read_abandoned(struct store *s, struct read *r);
 void store_engine_closed(struct store *s);
+
+/* ---- within the store */
+void group_add(struct group *g, struct write *w);
+struct write *group_take(struct group *g);         /* the first by `next`, or NULL */
+void group_send(struct store *s);                  /* s->sent, if there is a connection */
+void group_away(struct store *s, struct group *g); /* STORE_AWAY for all of it */
+void tags_forget(struct store *s, struct group *g);
+void reads_fail(struct store *s);
+void write_finish(struct store *s, struct write *w);
+void close_continue(struct store *s);
+
+/* ---- store_away.c: what happens to groups while the database does not answer */
+bool away_open(struct database *db, char **error) MUST_CHECK; /* the node's part */
+void away_store_open(struct store *s);
+void away_watch(struct store *s);  /* something waits: looks whether it does so for too long */
+void away_begin(struct store *s);  /* if there is a spool: from now on groups go there */
+void away_flush(struct store *s);  /* while is_spooling, in place of sending the open group */
+void away_strip(struct store *s);  /* the engine has given up the group in flight */
+void away_replay(struct store *s); /* while is_spooling: the engine may be able to take a group */
+void away_replayed(struct store *s, struct group *g); /* it is committed; takes it over */
+bool away_is_busy(const struct store *s);             /* the spool is */
 
 /* The first statement of a write that was not taken back, and the next one after `st`. */
 const struct statement *statement_skip(const struct statement *st);

@@ -341,13 +341,22 @@ static void on_write_result(struct conn *c, struct write *w, const struct sql *s
 	}
 }
 
+/* It works again. A writer does not when it is merely connected: the disk may be full. */
+static void conn_back(struct conn *c)
+{
+	c->pause_ms = 0;
+	if (c->is_reported)
+		log_info("store", NULL, "PostgreSQL is back for %s", c->is_writer ? "writing" : "reading");
+	c->is_reported = false;
+}
+
 /* The transaction that began with `first` has ended. */
 static void on_unit(struct conn *c, struct write *first)
 {
 	struct store *s = c->store;
 	bool has_error = c->has_error;
 	c->has_error = false;
-	c->pause_ms = 0;
+	conn_back(c);
 	if (!s->sent->is_split && has_error) {
 		store_group_refused(s);
 		return;
@@ -371,13 +380,13 @@ static void on_sync(struct conn *c)
 	if (e.kind == EXPECT_SYNC_UNIT) {
 		on_unit(c, e.what);
 	} else if (e.kind == EXPECT_SYNC_FENCE) {
-		if (c->is_reported)
-			log_info("store", NULL, "PostgreSQL is back for writing");
-		c->is_reported = false;
 		store_writer_up(c->store);
+		if (c->state == CONN_UP && !c->store->sent && !store_is_spooling(c->store))
+			conn_back(c);
 	} else {
 		ASSERT(e.kind == EXPECT_SYNC);
-		c->pause_ms = 0;
+		if (!c->is_writer)
+			c->pause_ms = 0;
 	}
 }
 
@@ -556,9 +565,7 @@ static void conn_up(struct conn *c)
 		return;
 	}
 	if (!c->is_writer) {
-		if (c->is_reported)
-			log_info("store", NULL, "PostgreSQL is back for reading");
-		c->is_reported = false;
+		conn_back(c);
 		store_reader_up(c->store);
 		return;
 	}

@@ -21,7 +21,7 @@ size_t pg_params_encode(struct wire *w, const struct param *params, unsigned cou
 void pg_rows_fill(struct rows *rows, const PGresult *result, struct arena *a, bool is_kept);
 
 /* Says nothing against the statement: connection, resources, shutdown, deadlock, a server that only
- * reads, a lock that was not free. */
+ * reads, a lock that was not free, a privilege that was taken away, damaged data. */
 bool pg_is_transient(const PGresult *result);
 const char *pg_error_text(const PGresult *result);
 void pg_log_refused(const struct sql *sql, const PGresult *result);

@@ -86,7 +86,8 @@ void pg_rows_fill(struct rows *rows, const PGresult *result, struct arena *a, bo
 /* Classes and codes of PostgreSQL's manual, appendix A. */
 bool pg_is_transient(const PGresult *result)
 {
-	static const char *const classes[] = { "08", "40", "53", "57", "58", "25006", "55P03" };
+	static const char *const classes[] = { "08",    "40",    "53",    "57",    "58",
+		                               "25006", "55P03", "42501", "XX001", "XX002" };
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	if (!state)
 		return true; /* libpq's own: the connection */

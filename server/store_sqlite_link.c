@@ -58,6 +58,8 @@ enum outcome outcome_of(int rc)
 	case SQLITE_PROTOCOL:
 	case SQLITE_INTERRUPT:
 	case SQLITE_NOMEM:
+	case SQLITE_PERM:
+	case SQLITE_NOLFS:
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
 		return OUTCOME_AWAY;

@@ -53,7 +53,35 @@ void transit_end(struct reactor *r, struct envelope *e)
 		return;
 	w = write_new(r->store, (uint64_t)e->record);
 	transit_delete(w, id);
+	write_set_away(w, AWAY_SPOOL);
 	write_commit(w, NULL, NULL);
+}
+
+/* Rows of what has arrived: its entry is there. It happens when step one waited in the spool of one reactor
+ * while another one had a database for step two. Entry ids are about as old as the record; an hour for a
+ * clock that was set back. */
+static const struct sql sql_sweep = {
+	.name = "transit_sweep",
+	.text = "delete from transit where exists (select 1 from host h join account a on a.host = h.id"
+		" join entry e on e.owner = a.id and e.id > transit.record - 3686400000000"
+		" where h.name = split_part(split_part(transit.recipient, '/', 1), '@', 2)"
+		" and a.name = split_part(transit.recipient, '@', 1)"
+		" and e.record = transit.record and e.is_out = 0)",
+	.sqlite = "delete from transit where exists (select 1 from host h join account a on a.host = h.id"
+		  " join entry e on e.owner = a.id and e.id > transit.record - 3686400000000"
+		  " where substr(transit.recipient || '/', 1, length(a.name) + length(h.name) + 2)"
+		  " = a.name || '@' || h.name || '/'"
+		  " and a.name = substr(transit.recipient, 1, instr(transit.recipient, '@') - 1)"
+		  " and e.record = transit.record and e.is_out = 0)",
+};
+
+uint64_t transit_sweep(struct reactor *r)
+{
+	struct write *w = write_new(r->store, 0);
+
+	write_add(w, &sql_sweep, NO_PARAMS);
+	write_set_away(w, AWAY_SPOOL);
+	return write_commit(w, NULL, NULL);
 }
 
 static const struct sql sql_left = {
@@ -199,12 +227,26 @@ static void on_newest(void *arg, const struct rows *rows)
 	store_read(r->store, 0, &sql_page, PARAMS(P_INT(replay->last)), on_page, replay);
 }
 
+/* What an earlier process has left in the spool goes first. */
+static void on_spool(struct timer *t)
+{
+	struct replay *replay = CONTAINER_OF(t, struct replay, timer);
+	struct reactor *r = replay->reactor;
+
+	if (store_is_spooling(r->store) && !r->is_stopping) {
+		timer_set(&r->wheel, t, ARRIVE_CHECK_MS);
+		return;
+	}
+	timer_init(t, on_check);
+	store_read(r->store, transit_sweep(r), &sql_newest, NO_PARAMS, on_newest, replay);
+}
+
 void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok))
 {
 	struct replay *replay = mem_zalloc(sizeof *replay);
 
 	replay->reactor = r;
 	replay->done = done;
-	timer_init(&replay->timer, on_check);
-	store_read(r->store, 0, &sql_newest, NO_PARAMS, on_newest, replay);
+	timer_init(&replay->timer, on_spool);
+	on_spool(&replay->timer);
 }

@@ -39,6 +39,7 @@ configure() {
 		else
 			echo "  path: $DIR/data/muster.db"
 		fi
+		echo "  spool: $DIR/data/spool"
 		echo "log:"
 		echo "  level: warn"
 		echo "limits:"

@@ -130,6 +130,7 @@ class Musterd:
             self.store.update(engine="postgresql", conninfo=json.dumps(self.conninfo))
         else:
             self.store.update(engine="sqlite", path=os.path.join(self.dir, "muster.db"))
+        self.store.setdefault("spool", os.path.join(self.dir, "spool"))
         lines = lambda d: "".join("  %s: %s\n" % i for i in d.items()).rstrip("\n")
         with open(self.conf, "w") as f:
             f.write(CONFIGURATION.format(dir=self.dir, certs=os.path.join(self.dir, "certs"), tree=TREE,

@@ -574,6 +574,7 @@ static char *shown_defaults(void)
 		      { c->node.module_dir, "/usr/lib/muster/modules" },
 		      { c->node.schema_dir, "/usr/share/muster/schema" },
 		      { c->store.path, "/var/lib/muster/muster.db" },
+		      { c->store.spool, "/var/lib/muster/spool" },
 		      { c->node.run_dir, "/run/muster" } };
 	char *text = conf_show(c, NULL, 0);
 	for (size_t i = 0; i < COUNT_OF(paths); i++) {
