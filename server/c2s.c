@@ -225,6 +225,7 @@ static const struct stream_protocol c2s_protocol = {
 	.stanza = c2s_stanza,
 	.take = c2s_take,
 	.detach = c2s_detach,
+	.ask = c2s_ping,
 	.free = c2s_free,
 	.open = c2s_open,
 };

@@ -71,6 +71,7 @@ void c2s_on_early(struct c2s *c, struct stanza *st); /* while the session is bei
 void c2s_drop_early(struct c2s *c);
 void c2s_on_stanza(struct c2s *c, struct stanza *st);
 void c2s_take(struct stream *s, struct envelope *e); /* ENV_BOUND, ENV_UNBOUND, ENV_CREDIT */
+void c2s_ping(struct stream *s);
 void c2s_detach(struct stream *s);
 
 #endif

@@ -103,7 +103,7 @@ static void on_bound(struct c2s *c, const struct envelope *e)
 	stream_write(&c->stream, stanza_seal(result), NULL, NULL);
 	mem_free(c->bind_id);
 	c->bind_id = NULL;
-	stream_set_timer(&c->stream, 0);
+	stream_watch(&c->stream);
 	c2s_enter(c, C2S_BOUND);
 	while ((early = c->early)) { /* what the client had sent meanwhile */
 		c->early = early->next;
@@ -251,6 +251,15 @@ void c2s_take(struct stream *s, struct envelope *e)
 		if (c->untaken <= UNTAKEN_STOP)
 			stream_resume(s, PAUSE_CREDIT);
 	}
+}
+
+/* XEP-0199 section 4.1. The answer is for the host, which minds it no more. */
+void c2s_ping(struct stream *s)
+{
+	struct stanza *ping = stanza_new(STANZA_IQ, IQ_GET, "still-there");
+
+	element_add(ping, ping->root, "ping", "urn:xmpp:ping");
+	stream_write(s, stanza_seal(ping), c2s_of(s)->domain, c2s_of(s)->full);
 }
 
 void c2s_detach(struct stream *s)

@@ -81,6 +81,7 @@ struct limits_conf {
 	int64_t stanzas_per_second;
 	int64_t mailbox;         /* stanzas in one held home */
 	int64_t hold_time;       /* a held home that waits longer gives up with an error */
+	int64_t idle_stream;     /* then a bound client is pinged; 0: never */
 	int64_t idle_home;       /* then a home with no session sleeps */
 	int64_t password_hashes; /* that wait for the worker pool */
 };

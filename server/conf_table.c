@@ -122,6 +122,8 @@ static const struct option limits_options[] = {
 	  .help = "Stanzas that may wait for one address." },
 	{ ROW(OPT_TIME, limits_conf, hold_time, "10s"), .min = 100, .max = 10 * MINUTE,
 	  .help = "Time a stanza may wait for the database; then it is refused." },
+	{ ROW(OPT_TIME, limits_conf, idle_stream, "30m"), .min = 0, .max = 24 * HOUR,
+	  .help = "Time without a word from a client; then it is pinged, and closed unless it answers. 0s: never." },
 	{ ROW(OPT_TIME, limits_conf, idle_home, "10m"), .min = 10, .max = 24 * HOUR,
 	  .help = "Time after which an account that nobody uses leaves the memory." },
 	{ ROW(OPT_INT, limits_conf, password_hashes, "64"), .min = 1, .max = 10000,

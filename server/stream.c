@@ -183,15 +183,60 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 	stream_update_reading(s);
 }
 
+/* ---- silence: RFC 6120 section 4.6. That a connection is dead is TCP's to find out (KEEPALIVE_SECONDS); here it
+ * is a peer that lives and answers nothing any more. Who is quiet and answers stays. */
+
+#define ANSWER_MS 30000
+
+static uint64_t answer_time(const struct stream *s)
+{
+	int64_t idle = s->reactor->conf->limits.idle_stream;
+
+	return (uint64_t)(idle < ANSWER_MS ? idle : ANSWER_MS);
+}
+
+static void stream_ask(struct stream *s)
+{
+	s->asked = s->reactor->now;
+	stream_set_timer(s, answer_time(s));
+	s->protocol->ask(s);
+}
+
+/* The timer of a watched stream. What we do not read for reasons of our own is no silence. */
+static void stream_check_silence(struct stream *s)
+{
+	int64_t idle = s->reactor->conf->limits.idle_stream;
+	int64_t silent = (s->reactor->now - s->heard) / 1000;
+
+	if (s->asked > s->heard && s->pauses == 0) {
+		stream_close(s, STREAM_CONNECTION_TIMEOUT, "You do not answer.");
+		return;
+	}
+	s->asked = 0;
+	if (idle == 0)
+		stream_set_timer(s, 0);
+	else if (silent < idle || s->pauses)
+		stream_set_timer(s, (uint64_t)(silent < idle ? idle - silent : idle));
+	else
+		stream_ask(s);
+}
+
+void stream_watch(struct stream *s)
+{
+	s->is_watched = true;
+	stream_set_timer(s, (uint64_t)s->reactor->conf->limits.idle_stream);
+}
+
 static void on_timer(struct timer *t)
 {
 	struct stream *s = CONTAINER_OF(t, struct stream, timer);
 
 	if (s->is_closing || s->proxy) /* whom a balancer would send is not known */
 		stream_kill(s);
+	else if (s->is_watched)
+		stream_check_silence(s);
 	else
-		stream_close(s, s->is_logged_in ? STREAM_CONNECTION_TIMEOUT : STREAM_POLICY_VIOLATION,
-		             "You took too long to log in.");
+		stream_close(s, STREAM_POLICY_VIOLATION, "You took too long to log in.");
 }
 
 void stream_set_timer(struct stream *s, uint64_t ms)

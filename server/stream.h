@@ -64,6 +64,7 @@ struct stream_protocol {
 	/* It ends: tell the home. Called once, before what was not written is returned. */
 	void (*detach)(struct stream *s);
 	void (*free)(struct stream *s); /* what the protocol's part holds */
+	void (*ask)(struct stream *s); /* the peer of a watched stream is silent: say what it must answer */
 	/* Writes our header where none has been written on the present stream: before an error. */
 	void (*open)(struct stream *s);
 };
@@ -100,6 +101,8 @@ struct stream {
 	uint64_t id;
 	uv_tcp_t tcp;
 	struct timer timer; /* the protocol's patience; while closing: the peer's last chance */
+	int64_t heard;      /* when it last said anything */
+	int64_t asked;      /* is_watched: when it was asked something; 0 when it has answered since */
 	SSL *ssl;
 	struct buffer *proxy; /* the balancer's header, as far as it has come; NULL: none is awaited */
 	const char *domain; /* whose certificate STARTTLS shows when the hello names none; the protocol's */
@@ -128,6 +131,7 @@ struct stream {
 	bool is_addressed; /* counted for its address too */
 	bool is_closing;
 	bool is_detached; /* the protocol has told the home */
+	bool is_watched;  /* limits.idle_stream applies */
 	bool is_shut;
 	bool is_eof; /* the peer's side is closed */
 	bool is_dead;
@@ -165,6 +169,8 @@ void stream_start_tls(struct stream *s, const char *domain);
 void stream_pause(struct stream *s, enum stream_pause why);
 void stream_resume(struct stream *s, enum stream_pause why);
 void stream_set_timer(struct stream *s, uint64_t ms); /* 0: none */
+/* The protocol's patience has no end any more, as long as the peer answers when it is asked. */
+void stream_watch(struct stream *s);
 
 /* ---- for the reactor */
 

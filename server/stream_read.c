@@ -339,6 +339,7 @@ void stream_on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
 
 	if (n == 0 || s->is_dead)
 		return;
+	s->heard = s->reactor->now;
 	if (n < 0)
 		stream_read_end(s, n == UV_EOF);
 	else if (s->proxy)
