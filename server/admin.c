@@ -6,9 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/time.h>
 #include <time.h>
-#include <unistd.h>
 
 #define STOPPING "The server is stopping."
 
@@ -104,118 +102,6 @@ json_t *admin_lines(const char *lines, const char *about)
 	json_t *array = json_array();
 	admin_lines_add(array, lines, about);
 	return array;
-}
-
-/* ---- status */
-
-struct status_job {
-	struct request *request;
-	struct reactor_counts counts;
-	struct store_counts store;
-	uint64_t queued;
-	bool is_away;
-};
-
-/* Runs on each reactor, one after the other. */
-static void status_add(struct reactor *r, void *arg)
-{
-	struct status_job *job = arg;
-	struct reactor_counts *sum = &job->counts;
-	struct store_counts s;
-	sum->streams += r->counts.streams;
-	sum->sessions += r->counts.sessions;
-	sum->homes += r->counts.homes;
-	sum->connections += r->counts.connections;
-	sum->logins += r->counts.logins;
-	sum->login_failures += r->counts.login_failures;
-	sum->bounced += r->counts.bounced;
-	for (unsigned i = 0; i < STANZA_KINDS; i++) {
-		sum->stanzas_in[i] += r->counts.stanzas_in[i];
-		sum->stanzas_out[i] += r->counts.stanzas_out[i];
-	}
-	job->queued += r->queue.count;
-	for (unsigned i = 0; i < r->server->reactor_count; i++)
-		job->queued += r->outbound[i].count;
-	store_counts(r->store, &s);
-	job->store.reads += s.reads;
-	job->store.groups += s.groups;
-	job->store.writes += s.writes;
-	job->store.failed += s.failed;
-	job->store.reconnects += s.reconnects;
-	job->store.commit_us_total += s.commit_us_total;
-	job->store.waiting_reads += s.waiting_reads;
-	job->store.waiting_writes += s.waiting_writes;
-	job->store.spooled += s.spooled;
-	job->store.spool_bytes += s.spool_bytes;
-	if (s.spool_since && (!job->store.spool_since || s.spool_since < job->store.spool_since))
-		job->store.spool_since = s.spool_since;
-	job->is_away |= store_is_away(r->store);
-}
-
-static json_t *kinds_json(const uint64_t *counts)
-{
-	return json_pack("{s:I, s:I, s:I}", "message", (json_int_t)counts[STANZA_MESSAGE], "presence",
-	                 (json_int_t)counts[STANZA_PRESENCE], "iq", (json_int_t)counts[STANZA_IQ]);
-}
-
-/* What the process has in memory, in bytes; 0 when the system does not say. */
-static json_int_t memory_used(void)
-{
-	long long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
-	if (!f)
-		return 0;
-	if (fscanf(f, "%*d %lld", &pages) != 1)
-		pages = 0;
-	fclose(f);
-	return pages * sysconf(_SC_PAGESIZE);
-}
-
-static json_t *store_json(const struct server *srv, const struct status_job *job)
-{
-	const struct store_counts *s = &job->store;
-	double commit_ms = s->groups ? (double)s->commit_us_total / (double)s->groups / 1000 : 0;
-	json_int_t now = srv->reactors[0]->now / 1000000;
-	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-	                 "engine", database_is_postgresql(srv->db) ? "postgresql" : "sqlite", "durability",
-	                 srv->durability, "state", job->is_away ? "AWAY" : "reachable", "away",
-	                 job->is_away, "reads", (json_int_t)s->reads, "writes", (json_int_t)s->writes,
-	                 "groups", (json_int_t)s->groups, "commit_ms", commit_ms, "failed",
-	                 (json_int_t)s->failed, "reconnects", (json_int_t)s->reconnects, "waiting_reads",
-	                 (json_int_t)s->waiting_reads, "waiting_writes", (json_int_t)s->waiting_writes,
-	                 "spooled", (json_int_t)s->spooled, "spool_bytes", (json_int_t)s->spool_bytes,
-	                 "spool_age", s->spool_since ? now - s->spool_since : 0);
-}
-
-static void on_status(struct server *srv, void *arg)
-{
-	const struct status_job *job = arg;
-	const struct reactor_counts *n = &job->counts;
-	json_t *result = json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "version",
-	                           muster_version(), "started", admin_time(srv->started), "uptime",
-	                           (json_int_t)(srv->reactors[0]->now / 1000000 - srv->started), "hosts",
-	                           (json_int_t)srv->reactors[0]->hosts->count, "reactors",
-	                           (json_int_t)srv->reactor_count, "sessions", (json_int_t)n->sessions,
-	                           "homes", (json_int_t)n->homes, "bounced", (json_int_t)n->bounced,
-	                           "queued", (json_int_t)job->queued, "memory", memory_used());
-	json_object_set_new(
-	    result, "connections",
-	    json_pack("{s:I, s:I}", "open", (json_int_t)n->streams, "total", (json_int_t)n->connections));
-	json_object_set_new(result, "logins",
-	                    json_pack("{s:I, s:I}", "total", (json_int_t)n->logins, "failed",
-	                              (json_int_t)n->login_failures));
-	json_object_set_new(
-	    result, "stanzas",
-	    json_pack("{s:o, s:o}", "in", kinds_json(n->stanzas_in), "out", kinds_json(n->stanzas_out)));
-	json_object_set_new(result, "store", store_json(srv, job));
-	request_done(job->request, result);
-}
-
-static void status(struct request *r)
-{
-	struct status_job *job = arena_zalloc(request_arena(r), sizeof(*job));
-	job->request = r;
-	server_each(request_server(r), status_add, on_status, job);
 }
 
 /* ---- reload and stop */
@@ -330,6 +216,11 @@ static const struct argument export_arguments[] = {
 	{ 0 },
 };
 
+static const struct argument drain_arguments[] = {
+	{ "cancel", ARGUMENT_BOOL, false, "takes them again" },
+	{ 0 },
+};
+
 const struct command admin_commands[] = {
 	{ "host add", "Serves a domain.", host_arguments, admin_host_add },
 	{ "host list", "Lists the served domains.", NULL, admin_host_list },
@@ -355,7 +246,10 @@ const struct command admin_commands[] = {
 	{ "import drop", "Gives it up.", batch_arguments, admin_import_drop },
 	{ "session list", "Lists sessions.", of_host_arguments, admin_session_list },
 	{ "session kick", "Ends sessions.", session_arguments, admin_session_kick },
-	{ "status", "Shows how the server is doing.", NULL, status },
+	{ "status", "Shows how the server is doing.", only_asks, admin_status },
+	{ "top", "The same with the busiest domains.", only_asks, admin_top },
+	{ "metrics", "Shows all that is counted.", only_asks, admin_metrics },
+	{ "drain", "Takes no new connections.", drain_arguments, admin_drain },
 	{ "reload", "Reads configuration and certificates again.", NULL, reload },
 	{ "stop", "Stops the server.", NULL, stop },
 	{ 0 },

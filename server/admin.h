@@ -1,12 +1,13 @@
 /* admin.h - what administrators can do with the running server: the commands behind control.h.
  *
- * admin.c          the table; status, reload, stop
+ * admin.c          the table; reload, stop
  * admin_host.c     the served domains and their policies
  * admin_cert.c     their certificates
  * admin_user.c     accounts
  * admin_list.c     views of accounts
  * admin_import.c   many accounts at once
  * admin_session.c  sessions
+ * admin_metrics.c  status, metrics, top, drain
  *
  * All of it runs on reactor 0. What belongs to other reactors is asked for by envelope, and a command is
  * answered when it has taken effect on all of them. */
@@ -44,6 +45,10 @@ void admin_import_drop(struct request *r);
 bool admin_import_sweep(struct database *db, char **error) MUST_CHECK;
 void admin_session_list(struct request *r);
 void admin_session_kick(struct request *r);
+void admin_status(struct request *r);
+void admin_top(struct request *r);
+void admin_metrics(struct request *r);
+void admin_drain(struct request *r);
 
 static inline struct reactor *admin_reactor(const struct request *r)
 {

@@ -67,6 +67,7 @@ static void sasl_fail_because(struct c2s *c, const char *condition, const char *
 	struct buffer b = { 0 };
 
 	c->stream.reactor->counts.login_failures++;
+	c->stream.reactor->counts.sasl_failures[count_sasl_error(condition)]++;
 	log_info("c2s", c->stream.peer, "login%s%s failed: %s%s%s", account ? " of " : "",
 	         account ? account : "", condition, text ? ": " : "", text ? text : "");
 	c->attempts++;
@@ -241,7 +242,7 @@ static void sasl_succeed(struct c2s *c, const char *reply)
 	sasl_free(c->sasl);
 	c->sasl = NULL;
 	r->counts.logins++;
-	stream_logged_in(&c->stream);
+	stream_logged_in(&c->stream, host_counts_of(r, c->user));
 	c2s_enter(c, C2S_AUTHENTICATED);
 	c2s_restart(c);
 }

@@ -61,6 +61,10 @@ struct command {
 	void (*run)(struct request *r);
 };
 
+/* Instead of NULL: takes none either, changes nothing and is asked often, so that the log has it at level debug
+ * only. */
+extern const struct argument only_asks[];
+
 /* ---- the socket */
 
 struct control;

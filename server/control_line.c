@@ -265,6 +265,8 @@ static char *arguments_problem(const struct command *c, json_t *args)
 	return NULL;
 }
 
+const struct argument only_asks[] = { { 0 } };
+
 /* Who asked for what, for the record; secrets left out. */
 static void log_request(const struct peer *p, const struct request *r)
 {
@@ -279,7 +281,8 @@ static void log_request(const struct peer *p, const struct request *r)
 		else if (argument_find(r->command, name)->type == ARGUMENT_TEXT)
 			buffer_addf(&line, " %s=%s", name, json_string_value(value));
 	}
-	log_info("control", NULL, "user id %u commands: %s", (unsigned)p->uid, line.data);
+	log_traced(r->command->arguments == only_asks ? LOG_DEBUG : LOG_INFO, "control", NULL, 0,
+	           "user id %u commands: %s", (unsigned)p->uid, line.data);
 	buffer_free(&line);
 }
 

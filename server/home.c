@@ -124,7 +124,7 @@ static void home_empty(struct home *h)
 	struct outgoing *o;
 	struct session *s;
 
-	while ((e = queue_take(&h->own)) || (e = queue_take(&h->mailbox)))
+	while ((e = queue_take(&h->own)) || (e = home_mailbox_take(h)))
 		envelope_free(h->reactor, e);
 	while ((e = h->credits)) {
 		h->credits = e->next;
@@ -360,6 +360,7 @@ void home_outbox_add(struct home *h, uint64_t ticket, struct pass *p, struct env
 	*o = (struct outgoing){ .ticket = ticket, .pass = p, .envelope = e, .target = target };
 	list_append(&h->outbox, &o->node);
 	h->outbox_count++;
+	h->reactor->counts.outboxed++;
 	if (list_is_empty(&h->waiting_node))
 		list_append(&h->reactor->waiting_homes, &h->waiting_node);
 }
@@ -381,6 +382,7 @@ static void home_release(struct home *h)
 	       store_is_committed(r->store, o->ticket)) {
 		list_remove(&o->node);
 		h->outbox_count--;
+		r->counts.outboxed--;
 		if (o->pass)
 			pass_release(o->pass);
 		else

@@ -52,6 +52,7 @@ struct home {
 	struct home_timer *timers;
 
 	struct pass *holder;
+	uint64_t held_at;        /* uv_hrtime: since when there is one */
 	struct timer hold_timer; /* the bound on how long a mailbox waits */
 	struct envelope_queue mailbox;
 	struct envelope_queue own; /* from itself: before the mailbox */

@@ -43,7 +43,7 @@ void home_refuse_mailbox(struct home *h)
 	struct envelope_queue kept = { .tail = &kept.head };
 	struct envelope *e;
 
-	while ((e = queue_take(&h->mailbox))) {
+	while ((e = home_mailbox_take(h))) {
 		if (home_may_refuse(e) && !e->transit) {
 			home_refuse(h, e, "The database does not answer; try again later.");
 			continue;
@@ -53,6 +53,7 @@ void home_refuse_mailbox(struct home *h)
 	h->mailbox.head = kept.head;
 	h->mailbox.tail = kept.head ? kept.tail : &h->mailbox.head;
 	h->mailbox.count = kept.count;
+	h->reactor->counts.mailboxed += kept.count;
 }
 
 void home_bounce(struct reactor *r, struct envelope *e, enum stanza_condition condition, const char *text)
@@ -81,6 +82,7 @@ void home_bounce(struct reactor *r, struct envelope *e, enum stanza_condition co
 	error->from = jid_ref(e->to);
 	error->to = jid_ref(e->from);
 	error->stanza = stanza_error(st, condition, text);
+	r->counts.refusals[condition]++;
 	error->trace = e->trace;
 	error->ticket = e->ticket;
 	envelope_free(r, e);
@@ -114,6 +116,7 @@ static void mailbox_fold(struct home *h, const struct envelope *latest)
 		if (!*at)
 			h->mailbox.tail = at;
 		h->mailbox.count--;
+		h->reactor->counts.mailboxed--;
 		if (old->wants_credit)
 			home_credit(h, old);
 		envelope_free(h->reactor, old);
@@ -138,6 +141,16 @@ void home_mailbox_add(struct home *h, struct envelope *e)
 		return;
 	}
 	queue_append(&h->mailbox, e);
+	h->reactor->counts.mailboxed++;
+}
+
+struct envelope *home_mailbox_take(struct home *h)
+{
+	struct envelope *e = queue_take(&h->mailbox);
+
+	if (e)
+		h->reactor->counts.mailboxed--;
+	return e;
 }
 
 bool home_is_held(const struct home *h)
@@ -149,6 +162,8 @@ bool home_is_held(const struct home *h)
 void home_hold(struct home *h, struct pass *by)
 {
 	ASSERT(!h->holder || h->holder == by);
+	if (!h->holder)
+		h->held_at = uv_hrtime();
 	h->holder = by;
 	if (!timer_is_set(&h->hold_timer))
 		timer_set(&h->reactor->wheel, &h->hold_timer, (uint64_t)h->reactor->conf->limits.hold_time);
@@ -156,6 +171,8 @@ void home_hold(struct home *h, struct pass *by)
 
 void home_unhold(struct home *h)
 {
+	if (h->holder)
+		histogram_add(&h->reactor->counts.holds, (uv_hrtime() - h->held_at) / 1000);
 	h->holder = NULL;
 	timer_stop(&h->reactor->wheel, &h->hold_timer);
 }
@@ -179,7 +196,7 @@ void home_drain(struct home *h)
 {
 	struct envelope *e;
 
-	while (!home_is_held(h) && ((e = queue_take(&h->own)) || (e = queue_take(&h->mailbox))))
+	while (!home_is_held(h) && ((e = queue_take(&h->own)) || (e = home_mailbox_take(h))))
 		home_handle(h, e);
 }
 

@@ -15,6 +15,7 @@ void home_free(struct home *h);
 /* home_mailbox.c */
 bool home_is_held(const struct home *h);
 void home_mailbox_add(struct home *h, struct envelope *e);
+struct envelope *home_mailbox_take(struct home *h); /* the first one, or NULL */
 bool home_may_refuse(const struct envelope *e);
 void home_refuse(struct home *h, struct envelope *e, const char *text); /* with `wait` */
 void home_refuse_mailbox(struct home *h); /* the database does not answer: refuses what may be refused */

@@ -49,6 +49,20 @@ static const struct flag export_flags[] = {
 	{ "--keys", NULL, "with the keys by which accounts log in: keep the file secret" },
 	{ 0 },
 };
+static const struct flag top_flags[] = {
+	{ "--once", NULL, "one page, and ends" },
+	{ 0 },
+};
+static const struct flag metrics_flags[] = {
+	{ "--list", NULL, "says what there is; needs no server" },
+	{ 0 },
+};
+static const struct flag drain_flags[] = {
+	{ "--timeout", "SECONDS", "waits no longer" },
+	{ "--stop", NULL, "then stops the server, whoever is left" },
+	{ "--cancel", NULL, "takes new connections again" },
+	{ 0 },
+};
 static const struct flag yes_flags[] = {
 	{ "--yes", NULL, "does not ask whether you are sure" },
 	{ 0 },
@@ -233,6 +247,32 @@ const struct verb verbs[] = {
 	    .about = "Shows how the server is doing.",
 	    .is_live = true,
 	    .show = show_status,
+	},
+	{
+	    .name = "top",
+	    .about = "Shows what the server does, each second.",
+	    .more = "q ends it. Where the output is no terminal the pages follow one another; with --json "
+		    "each is a "
+		    "line.",
+	    .flags = top_flags,
+	    .is_live = true,
+	    .run = run_top,
+	},
+	{
+	    .name = "metrics",
+	    .about = "Prints all that the server counts, as OpenMetrics text for Prometheus.",
+	    .flags = metrics_flags,
+	    .is_live = true,
+	    .run = run_metrics,
+	},
+	{
+	    .name = "drain",
+	    .about = "Takes no new connections, and waits until the present ones have ended.",
+	    .more = "Who interrupts it interrupts the waiting only. \"musterctl status\" says that the "
+		    "server drains.",
+	    .flags = drain_flags,
+	    .is_live = true,
+	    .run = run_drain,
 	},
 	{
 	    .name = "reload",

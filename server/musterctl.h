@@ -9,7 +9,8 @@
  * musterctl_ask.c   passwords and confirmations from the terminal
  * musterctl_import*.c  accounts from CSV; musterctl_parts.h lists what that and the like need
  * musterctl_export.c  accounts as CSV
- * musterctl_show.c  answers for people: tables, sentences */
+ * musterctl_show.c  answers for people: tables, sentences
+ * musterctl_top.c   top, metrics, drain */
 #ifndef MUSTER_MUSTERCTL_H
 #define MUSTER_MUSTERCTL_H
 
@@ -154,6 +155,11 @@ int import_users(struct call *c);
 
 /* musterctl_export.c */
 int export_users(struct call *c);
+
+/* musterctl_top.c */
+int run_top(struct call *c);
+int run_metrics(struct call *c);
+int run_drain(struct call *c);
 
 /* musterctl_show.c */
 void show_rows(struct call *c, const json_t *page);

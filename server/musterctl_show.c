@@ -151,6 +151,7 @@ static const struct status_row status_rows[] = {
 	{ "Version", "version", PLAIN, NULL },
 	{ "Started", "started", PLAIN, NULL },
 	{ NULL, "uptime", SECONDS, " ago" },
+	{ NULL, "state", PLAIN, NULL },
 	{ "Hosts", "hosts", PLAIN, NULL },
 	{ "Sessions", "sessions", PLAIN, NULL },
 	{ "Connections", "connections.open", PLAIN, " open" },

@@ -182,6 +182,7 @@ enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *
 		return DONE;
 	log_traced(LOG_DEBUG, "pass", c->home->jid->text, c->trace, "refused with %s%s%s",
 	           stanza_condition_name(condition), text ? ": " : "", text ? text : "");
+	c->home->reactor->counts.refusals[condition]++;
 	error = stanza_error(st, condition, text);
 	if (c->dir == OUT && c->session) { /* its own client is told also while the mailbox waits */
 		deliver(c, c->session, c->to, c->from, error, 0, 1);

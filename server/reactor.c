@@ -362,6 +362,7 @@ void reactor_free(struct reactor *r)
 		mem_free(e);
 	}
 	hash_free(&r->streams);
+	host_counts_free(r);
 	tls_io_free(&r->tls);
 	xml_pool_free(r->xml);
 	buffer_free(&r->plain);

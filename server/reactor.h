@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "conf.h"
+#include "count.h"
 #include "envelope.h"
 #include "hash.h"
 #include "hook.h"
@@ -30,13 +31,6 @@ struct inbox {
 	uv_async_t wake;
 };
 #define INBOX_BOUND 65536
-
-struct reactor_counts { /* only grow, except the first three */
-	uint64_t streams, sessions, homes;
-	uint64_t connections, logins, login_failures;
-	uint64_t stanzas_in[3], stanzas_out[3]; /* by enum stanza_kind, at client streams */
-	uint64_t envelopes, turns, bounced;     /* envelopes: for homes and streams */
-};
 
 struct reactor {
 	unsigned index;
@@ -99,6 +93,7 @@ struct reactor {
 	bool is_blocked; /* another reactor's inbox was full when this turn began */
 	bool is_stopping;
 	struct reactor_counts counts;
+	struct hash host_counts; /* of struct host_counts, by domain: metrics.c */
 };
 #define READ_BUFFER 65536
 #define PLAIN_BUFFER 16384

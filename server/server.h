@@ -39,6 +39,7 @@ struct server {
 	struct database_options database_options;
 	struct stopping *stopping; /* reactor 0 only: server_stop.c */
 	bool is_stopping;          /* reactor 0 only */
+	bool is_draining;          /* reactor 0 only: no listeners */
 	bool failed;               /* reactor 0 only: could not start */
 };
 
@@ -52,6 +53,12 @@ int server_run_offline(const char *path, int fd);
 /* Ends gracefully: listeners closed, every stream told system-shutdown, everything written committed.
  * Called on reactor 0; a second call does not wait for clients. */
 void server_stop(struct server *srv);
+
+/* Closes the listeners: who is connected stays, nobody new comes. Or opens them again. `done` runs when all
+ * reactors have done so, with a sentence when one cannot open them (then all are closed). Called on reactor
+ * 0. */
+void server_drain(struct server *srv, bool is_draining, void (*done)(void *arg, const char *error),
+                  void *arg);
 
 /* Reads the configuration file, the hosts and their certificates again and gives them to every reactor.
  * Called on reactor 0. False, with all mistakes in *errors (the caller frees it), when the file is not

@@ -5,11 +5,14 @@
  *   stores   close; each loop then ends
  *
  * A step is over when two rounds over all reactors have found all of them quiet and no envelope handled in
- * between: so none is between two reactors either. */
+ * between: so none is between two reactors either.
+ *
+ * And what may come before it: drain, which only closes the listeners. */
 #include "admin.h"
 #include "cert_watch.h"
 #include "control.h"
 #include "home.h"
+#include "listener.h"
 #include "live.h"
 #include "log.h"
 #include "server.h"
@@ -115,6 +118,72 @@ static void on_round(struct timer *t)
 	s->handled = 0;
 	server_each(s->server, round_step, round_done, s);
 }
+
+/* ---- drain */
+
+struct drain {
+	bool is_draining;
+	char *error;
+	void (*done)(void *arg, const char *error);
+	void *arg;
+};
+
+static void close_listeners(struct reactor *r, void *arg)
+{
+	(void)arg;
+	listeners_close(r);
+}
+
+static void drain_step(struct reactor *r, void *arg)
+{
+	struct drain *d = arg;
+
+	listeners_close(r);
+	if (!d->is_draining && !d->error && !r->is_stopping && !listeners_open(r, &d->error))
+		ASSERT(d->error);
+}
+
+static void drain_end(struct server *srv, void *arg)
+{
+	struct drain *d = arg;
+
+	srv->is_draining = d->is_draining || d->error;
+	if (!srv->is_stopping) {
+		log_info("server", NULL,
+		         srv->is_draining ? "draining: no new connections" : "serving again");
+		if (srv->is_draining)
+			notify_status(&srv->notify, "Draining: no new connections");
+		else
+			server_say_ready(srv);
+	}
+	d->done(d->arg, d->error);
+	mem_free(d->error);
+	mem_free(d);
+}
+
+static void drain_done(struct server *srv, void *arg)
+{
+	struct drain *d = arg;
+
+	if (d->error) /* some have opened theirs */
+		server_each(srv, close_listeners, drain_end, d);
+	else
+		drain_end(srv, d);
+}
+
+void server_drain(struct server *srv, bool is_draining, void (*done)(void *arg, const char *error),
+                  void *arg)
+{
+	struct drain *d = mem_zalloc(sizeof *d);
+
+	*d = (struct drain){ .is_draining = is_draining, .done = done, .arg = arg };
+	if (is_draining == srv->is_draining)
+		drain_end(srv, d);
+	else
+		server_each(srv, drain_step, drain_done, d);
+}
+
+/* ---- the beginning of the end */
 
 static void stop_step(struct reactor *r, void *arg)
 {

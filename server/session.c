@@ -127,6 +127,7 @@ void session_end(struct home *h, struct session *s)
 	session_answer_all(h, s);
 	log_debug("session", s->full->text, "ended");
 	r->counts.sessions--;
+	host_counts_of(r, h->jid)->sessions--;
 	session_free(s);
 	if (h->session_count == 0) {
 		home_idle(h);
@@ -203,6 +204,7 @@ void session_bind(struct home *h, struct envelope *e)
 	list_append(&h->sessions, &s->node);
 	h->session_count++;
 	r->counts.sessions++;
+	host_counts_of(r, h->jid)->sessions++;
 	list_remove(&h->sleeper_node);
 	pass_event(h, EVENT_SESSION_BOUND, s);
 	bound = to_stream(r, ENV_BOUND, e->stream_reactor, e->stream);

@@ -479,7 +479,7 @@ void group_away(struct store *s, struct group *g)
 
 static void group_count(struct store *s, const struct group *g)
 {
-	s->counts.commit_us_total += (uv_hrtime() - g->sent_at) / 1000;
+	histogram_add(&s->counts.commits, (uv_hrtime() - g->sent_at) / 1000);
 	for (const struct write *w = g->first; w; w = w->next) {
 		s->counts.writes++;
 		STATEMENT_EACH (st, w)

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "histogram.h"
 #include "mem.h"
 
 /* ---- statements: const data beside the code that uses them */
@@ -166,11 +167,12 @@ void store_on_commit(struct store *s, void (*fn)(void *arg, uint64_t ticket), vo
 /* Sends the open group if none is in flight. The reactor calls it at the end of each turn. */
 void store_flush(struct store *s);
 
-struct store_counts { /* only grow, except the figures from waiting_reads on */
+struct
+    store_counts { /* only grow, except the figures from waiting_reads on; 64 bits each: count.h says why */
 	uint64_t reads, groups, writes, statements, failed, reconnects;
-	uint64_t commit_us_total; /* sum over groups of the time between sending and commit */
+	struct histogram commits; /* of groups: the time between sending and commit */
 	uint64_t spooled;         /* writes */
-	uint32_t waiting_reads, waiting_writes;
+	uint64_t waiting_reads, waiting_writes;
 	uint64_t spool_bytes; /* on disk now */
 	int64_t spool_since;  /* Unix seconds when the spool began to fill; 0: it is empty */
 };

@@ -19,6 +19,29 @@
 static const char *const condition_names[] = { "", STREAM_ERRORS(X) };
 #undef X
 
+/* ---- counting */
+
+static unsigned kind_of(const struct stream_protocol *protocol)
+{
+	static const char *const names[COUNT_OTHER] = {
+		[COUNT_C2S] = "c2s", [COUNT_S2S] = "s2s", [COUNT_COMPONENT] = "component"
+	};
+	unsigned i = 0;
+
+	while (i < COUNT_OTHER && strncmp(protocol->name, names[i], strlen(names[i])) != 0)
+		i++;
+	return i;
+}
+
+static void stream_count(struct stream *s, enum count_state state)
+{
+	uint64_t *counts = s->reactor->counts.streams_by[s->kind];
+
+	counts[s->state]--;
+	counts[state]++;
+	s->state = (uint8_t)state;
+}
+
 /* ---- reading or not */
 
 void stream_update_reading(struct stream *s)
@@ -65,6 +88,9 @@ static void stream_free(struct stream *s)
 	struct reactor *r = s->reactor;
 
 	s->protocol->free(s);
+	r->counts.tls -= s->ssl != NULL;
+	r->counts.unwritten -= s->queued_bytes;
+	r->counts.streams_by[s->kind][s->state]--;
 	tls_free(s->ssl);
 	xml_free(s->xml);
 	mem_free(s->lang);
@@ -111,6 +137,7 @@ void stream_kill(struct stream *s)
 		return;
 	s->is_dead = true;
 	s->is_closing = true;
+	stream_count(s, COUNT_CLOSING);
 	stream_update_reading(s);
 	stream_detach(s);
 	stream_return_queues(s);
@@ -165,6 +192,8 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 	if (s->is_closing)
 		return;
 	s->is_closing = true; /* first: the goodbye itself may overflow the write queue */
+	stream_count(s, COUNT_CLOSING);
+	s->reactor->counts.stream_errors[condition]++;
 	stream_detach(s);
 	if (condition != STREAM_FINE) {
 		log_debug(s->protocol->name, s->peer, "stream error %s: %s", condition_names[condition],
@@ -286,11 +315,13 @@ void stream_take(struct reactor *r, struct envelope *e)
 
 /* ---- the beginning, and the end of all */
 
-void stream_logged_in(struct stream *s)
+void stream_logged_in(struct stream *s, struct host_counts *host)
 {
 	if (s->is_admitted && !s->is_logged_in)
 		gate_logged_in(s->reactor->server->gate);
 	s->is_logged_in = true;
+	s->host = host;
+	stream_count(s, COUNT_ESTABLISHED);
 }
 
 static struct stream *stream_new(struct reactor *r, const struct stream_protocol *protocol, bool direct)
@@ -310,6 +341,8 @@ static struct stream *stream_new(struct reactor *r, const struct stream_protocol
 	s->id = r->next_id++;
 	hash_add(&r->streams, &s->node, id_hash(s->id));
 	r->counts.streams++;
+	s->kind = (uint8_t)kind_of(protocol);
+	r->counts.streams_by[s->kind][s->state]++;
 	r->counts.connections++;
 	return s;
 }

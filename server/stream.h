@@ -135,6 +135,8 @@ struct stream {
 	bool is_shut;
 	bool is_eof; /* the peer's side is closed */
 	bool is_dead;
+	uint8_t kind, state;            /* as it is counted: enum count_stream, enum count_state */
+	struct host_counts *host;       /* after login: whose stanzas these are; or NULL */
 	char peer[NETWORK_TEXT];        /* network address */
 	struct network_address address; /* the same as it is counted: network_counted */
 };
@@ -147,7 +149,7 @@ struct stream *stream_accept(struct reactor *r, uv_stream_t *listener,
 /* Adds to the stream features what this stream takes now (XEP-0478). */
 void stream_add_limits(const struct stream *s, struct buffer *b);
 /* The peer has logged in: the larger limits apply. */
-void stream_logged_in(struct stream *s);
+void stream_logged_in(struct stream *s, struct host_counts *host);
 
 /* Takes an envelope for a stream: ENV_WRITE, ENV_SETTLE, ENV_CLOSE, and what the protocol takes. What
  * cannot be written any more goes back. */

@@ -98,8 +98,11 @@ static void on_stanza(void *arg, struct stanza *st)
 		stanza_unref(st);
 		return;
 	}
-	if (st->kind < STANZA_OTHER)
-		s->reactor->counts.stanzas_in[st->kind]++;
+	if (st->kind < STANZA_OTHER) {
+		s->reactor->counts.stanzas[0][st->kind]++;
+		if (s->host)
+			s->host->stanzas[0][st->kind]++;
+	}
 	pace_add(s, &s->pace.stanzas, 1, s->reactor->conf->limits.stanzas_per_second);
 	s->protocol->stanza(s, st);
 	if (s->is_closing || s->is_restarting)
@@ -203,6 +206,7 @@ void stream_begin_tls(struct stream *s)
 
 	s->is_starting_tls = false;
 	s->ssl = tls_accept(&r->tls, r->hosts->certs, s->domain, s->is_direct);
+	r->counts.tls += s->ssl != NULL;
 	if (s->ssl)
 		return;
 	log_info(s->protocol->name, s->peer,

@@ -73,6 +73,7 @@ void stream_dirty(struct stream *s)
 static void stream_queue(struct stream *s, struct out *o)
 {
 	s->queued_bytes += o->bytes + OUT_OVERHEAD;
+	s->reactor->counts.unwritten += o->bytes + OUT_OVERHEAD;
 	out_append(&s->queue, o);
 	stream_dirty(s);
 	if (s->queued_bytes <= (size_t)s->reactor->conf->limits.write_queue_bytes || s->is_closing)
@@ -197,6 +198,13 @@ static void out_settle(struct reactor *r, struct out *o)
 	to_home(r, e);
 }
 
+static void stream_count_written(struct stream *s, unsigned kind)
+{
+	s->reactor->counts.stanzas[1][kind]++;
+	if (s->host)
+		s->host->stanzas[1][kind]++;
+}
+
 /* All that was encoded is in the socket. */
 static void stream_wrote(struct stream *s)
 {
@@ -207,8 +215,9 @@ static void stream_wrote(struct stream *s)
 		if (o->kind == OUT_MARK)
 			out_settle(r, o);
 		else if (o->kind == OUT_STANZA && o->stanza->kind < STANZA_OTHER)
-			r->counts.stanzas_out[o->stanza->kind]++;
+			stream_count_written(s, o->stanza->kind);
 		s->queued_bytes -= o->bytes + OUT_OVERHEAD;
+		r->counts.unwritten -= o->bytes + OUT_OVERHEAD;
 		out_free(o);
 	}
 }

@@ -26,7 +26,8 @@ struct xml {
 	const struct xml_limits *limits;
 	const struct xml_handlers *handlers;
 	void *arg;
-	struct xml *next; /* in the pool */
+	struct xml *next;      /* in the pool */
+	struct xml_pool *pool; /* that counts it; or NULL */
 
 	size_t heap;  /* bytes this Expat parser ever asked for: what it frees is soon asked for again */
 	uint64_t fed; /* bytes given to this Expat parser */
@@ -57,6 +58,7 @@ struct xml {
 struct xml_pool {
 	struct xml *first;
 	unsigned count, keep;
+	unsigned alive; /* those that are lent, too */
 };
 
 /* ---- counting Expat's memory. Its allocator has no argument, so this says whose it is while Expat
@@ -487,6 +489,11 @@ void xml_pool_free(struct xml_pool *pool)
 	mem_free(pool);
 }
 
+unsigned xml_pool_count(const struct xml_pool *pool)
+{
+	return pool->alive;
+}
+
 static struct xml *xml_make(const struct xml_limits *limits, const struct xml_handlers *handlers, void *arg)
 {
 	struct xml *x = mem_zalloc(sizeof(*x));
@@ -505,8 +512,9 @@ void xml_set_lang(struct xml *x, const char *lang)
 struct xml *xml_new(struct xml_pool *pool, const struct xml_limits *limits,
                     const struct xml_handlers *handlers, void *arg)
 {
-	(void)pool; /* which has only parsers behind a header */
-	struct xml *x = xml_make(limits, handlers, arg);
+	struct xml *x = xml_make(limits, handlers, arg); /* the pool has only parsers behind a header */
+	x->pool = pool;
+	pool->alive++;
 	expat_new(x);
 	return x;
 }
@@ -526,8 +534,12 @@ struct xml *xml_borrow(struct xml_pool *pool, const struct xml_limits *limits,
                        const struct xml_handlers *handlers, void *arg)
 {
 	struct xml *x = pool->first;
-	if (!x)
-		return xml_primed(limits, handlers, arg);
+	if (!x) {
+		x = xml_primed(limits, handlers, arg);
+		x->pool = pool;
+		pool->alive++;
+		return x;
+	}
 	pool->first = x->next;
 	pool->count--;
 	x->next = NULL;
@@ -561,6 +573,8 @@ void xml_free(struct xml *x)
 {
 	if (!x)
 		return;
+	if (x->pool)
+		x->pool->alive--;
 	XML_ParserFree(x->expat);
 	stanza_unref(x->stanza);
 	buffer_free(&x->text);

@@ -52,6 +52,7 @@ struct xml_pool; /* primed parsers of one reactor, lent to whoever has bytes to 
 
 struct xml_pool *xml_pool_new(unsigned keep); /* keeps at most that many primed parsers */
 void xml_pool_free(struct xml_pool *pool);
+unsigned xml_pool_count(const struct xml_pool *pool); /* parsers, kept and lent */
 
 /* A fresh parser, before the header. `limits` and `handlers` must outlive it. */
 struct xml *xml_new(struct xml_pool *pool, const struct xml_limits *limits,

@@ -3,7 +3,7 @@ off, what was never written to him comes to his next session, and his other clie
 
 import asyncio
 
-from xmpp import Client, Failure
+from xmpp import GROUPCHAT, Client, Failure
 
 COUNT = 4000
 BODY = "a" * 4000  # 16 MB in all: more than the write queue may hold, and more than the kernel's buffers
@@ -49,7 +49,7 @@ async def send(juliet, first, end):
     for n in range(first, end):
         juliet.write("<message to='slow-romeo@verona.example' type='chat' id='%d'><body>%s</body></message>" % (n, BODY))
         await juliet.writable.wait()
-    await asyncio.wait_for(juliet.fence("slow-romeo@verona.example"), PATIENCE)
+    await asyncio.wait_for(juliet.fence(GROUPCHAT, "slow-romeo@verona.example"), PATIENCE)
 
 
 async def play(server):
@@ -84,7 +84,7 @@ async def play(server):
     # What the stuck one had in its queue comes back, and goes to the other.
     read = len(stuck.got)
     stuck.client.drop()
-    await asyncio.wait_for(juliet.fence("slow-romeo@verona.example"), PATIENCE)
+    await asyncio.wait_for(juliet.fence(GROUPCHAT, "slow-romeo@verona.example"), PATIENCE)
     await desk.client.close()
     await later.come()
     await asyncio.sleep(1)

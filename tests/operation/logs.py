@@ -7,7 +7,7 @@ import signal
 import stat
 import time
 
-from xmpp import Client, Failure
+from xmpp import PING, Client, Failure
 
 PATIENCE = 10
 
@@ -68,10 +68,12 @@ async def is_json(stage):
     for c in (juliet, romeo):
         await c.login()
         c.send("<presence/>")
-    await juliet.fence("juliet@verona.example")
+    await juliet.fence(PING, "juliet@verona.example")
     juliet.send("<message to='romeo@verona.example' type='chat' id='m1'><body>parting is such sweet</body></message>")
     juliet.send("<message to='nobody@verona.example' type='chat' id='m2'><body>sorrow</body></message>")
-    await juliet.fence("romeo@verona.example")
+    while (await romeo.next()).name != "message":
+        pass
+    await juliet.fence(PING, "romeo@verona.example")
     await juliet.close()
     await romeo.close()
     s.stop()
