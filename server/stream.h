@@ -148,7 +148,7 @@ struct stream *stream_accept(struct reactor *r, uv_stream_t *listener,
                              const struct stream_protocol *protocol, bool direct, const char *balancers);
 /* Adds to the stream features what this stream takes now (XEP-0478). */
 void stream_add_limits(const struct stream *s, struct buffer *b);
-/* The peer has logged in: the larger limits apply. */
+/* The peer has logged in: the larger limits apply. `host`: whose user it is, or NULL. */
 void stream_logged_in(struct stream *s, struct host_counts *host);
 
 /* Takes an envelope for a stream: ENV_WRITE, ENV_SETTLE, ENV_CLOSE, and what the protocol takes. What
