@@ -39,8 +39,8 @@ def opens_again(stage):
         if stat.S_IMODE(os.stat(log).st_mode) & stat.S_IRWXO:
             raise Failure("the new log file is for everybody")
         before = read(log + ".1")
-        s.ctl("status")
-        wait_for(lambda: "commands: status" in read(log), "nothing is written into the new file")
+        s.ctl("host", "list")
+        wait_for(lambda: "commands: host list" in read(log), "nothing is written into the new file")
         if read(log + ".1") != before:
             raise Failure("the old file goes on")
     os.rename(log, log + ".2")
@@ -48,8 +48,8 @@ def opens_again(stage):
     s.process.send_signal(signal.SIGUSR1)
     wait_for(lambda: "server.log cannot be opened" in read(log + ".2"), "nobody is told")
     os.rmdir(log)
-    s.ctl("status")
-    wait_for(lambda: read(log + ".2").rstrip().endswith("commands: status"), "the log does not go on")
+    s.ctl("host", "list")
+    wait_for(lambda: read(log + ".2").rstrip().endswith("commands: host list"), "the log does not go on")
     s.stop()
 
 
