@@ -65,10 +65,12 @@ static enum verdict on_presence(struct ctx *c)
 /* Who comes back has taken his farewell back. */
 static enum verdict on_available(struct ctx *c)
 {
-	struct last *l = home_data(c);
+	struct last *l = home_data_if_any(c);
 
-	mem_free(l->status);
-	l->status = NULL;
+	if (l) {
+		mem_free(l->status);
+		l->status = NULL;
+	}
 	return PASS;
 }
 
@@ -116,13 +118,13 @@ static enum verdict answer(struct ctx *c, int64_t seconds, const char *status)
 
 static enum verdict on_account(struct ctx *c)
 {
-	const struct last *l = home_data(c);
+	const struct last *l = home_data_if_any(c);
 
 	if (!may_ask(c)) /* section 3 */
 		return refuse(c, FORBIDDEN, NULL);
 	if (!list_is_empty(home_sessions(c->home)))
 		return answer(c, 0, NULL);
-	if (!l->since)
+	if (!l || !l->since)
 		return refuse(c, ITEM_NOT_FOUND, "This account was never connected.");
 	return answer(c, (now_us(c) - l->since) / 1000000, l->status);
 }

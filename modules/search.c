@@ -1,6 +1,6 @@
-/* search.c - XEP-0055: the accounts of a host, found by name, nickname or e-mail, at search.DOMAIN. Only the
- * host's own accounts may search, and a host may do without. A word of the question finds what begins with
- * it: ranges of an index (tables directory, written by module vcard, and account), never a scan. */
+/* search.c - XEP-0055: the accounts of a host, found by name, nickname or e-mail, at search.DOMAIN. Only
+ * the host's own accounts may search, and a host may do without. A word of the question finds what begins
+ * with it: ranges of an index (tables directory, written by module vcard, and account), never a scan. */
 #include <string.h>
 
 #include "module.h"
@@ -11,7 +11,6 @@
 
 #define WORDS_MAX 4    /* of one question */
 #define WORD_MIN 2     /* bytes: two letters, or one sign of a script that needs no more */
-#define FOUND_MAX 50   /* of one answer */
 #define RUNNING_MAX 16 /* questions to the database at the same time, of one host on one reactor */
 #define BEHIND "\364\217\277\277" /* the last character there is: behind all that begins with a word */
 
@@ -53,19 +52,20 @@ struct question {
 
 /* ---- the statement */
 
-/* What is asked for in the first word leads; the others are looked up for each account that it finds. An
- * account's name counts as a nickname. PostgreSQL compares names by bytes only when it is told. */
+/* What is asked for in the first word leads; the others are looked up for each account that it finds. A word
+ * that fits more than ten thousand accounts leads to so many: who asks so finds too many anyway. An account's
+ * name counts as a nickname. PostgreSQL compares names by bytes only when it is told. */
 #define BY_WORD(field, from, to, name)                                                                     \
 	" and (" field                                                                                     \
 	" = '' or exists (select 1 from directory d where d.owner = a.id and d.field = " field             \
 	" and d.word >= " from " and d.word < " to ") or (" field " in ('user', 'nick') and " name         \
 	" >= " from " and " name " < " to "))"
 #define SEARCH(b_name, a_name)                                                                             \
-	"select a.name, v.full_name, v.given, v.family, v.nickname, v.email from"                          \
-	" (select d.owner as id from directory d join host h on h.id = d.host"                             \
-	" where h.name = $1 and d.field = $2 and d.word >= $3 and d.word < $4"                             \
-	" union select b.id from account b join host g on g.id = b.host"                                   \
-	" where g.name = $1 and $2 in ('user', 'nick') and " b_name " >= $3 and " b_name " < $4) found"    \
+	"select a.name, v.full_name, v.given, v.family, v.nickname, v.email from (select id from"          \
+	" (select d.owner as id from directory d join host h on h.id = d.host where h.name = $1"           \
+	" and d.field = $2 and d.word >= $3 and d.word < $4 limit 10000) by_word"                          \
+	" union select id from (select b.id from account b join host g on g.id = b.host where g.name = $1" \
+	" and $2 in ('user', 'nick') and " b_name " >= $3 and " b_name " < $4 limit 10000) by_name) found" \
 	" join account a on a.id = found.id left join vcard v on v.owner = a.id"                           \
 	" where a.disabled = 0" BY_WORD("$5", "$6", "$7", a_name) BY_WORD("$8", "$9", "$10", a_name)       \
 	    BY_WORD("$11", "$12", "$13", a_name) " order by a.name limit 50"
@@ -110,6 +110,19 @@ static bool question_add(struct ctx *c, struct question *q, const struct field *
 	return true;
 }
 
+/* The longest word leads: it fits the fewest accounts, mostly. */
+static void question_sort(struct question *q)
+{
+	struct word first = q->words[0];
+	unsigned longest = 0;
+
+	for (unsigned i = 1; i < q->count; i++)
+		if (strlen(q->words[i].from) > strlen(q->words[longest].from))
+			longest = i;
+	q->words[0] = q->words[longest];
+	q->words[longest] = first;
+}
+
 /* What the form or the plain query says of a field, or NULL. */
 static const char *value_of(struct ctx *c, const struct element *query, const struct element *form,
                             const struct field *field)
@@ -145,6 +158,7 @@ static bool read_question(struct ctx *c, struct question *q)
 		if (value && !question_add(c, q, &fields[i], value))
 			return false;
 	}
+	question_sort(q);
 	return true;
 }
 

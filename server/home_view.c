@@ -61,6 +61,11 @@ void *home_data(struct ctx *c)
 	return h->data[module];
 }
 
+void *home_data_if_any(struct ctx *c)
+{
+	return c->home->data ? c->home->data[pass_of(c)->module] : NULL;
+}
+
 const void *module_options(struct ctx *c)
 {
 	return c->home->reactor->conf->module_options[pass_of(c)->module];

@@ -177,6 +177,7 @@ bool home_records(const struct home *h);    /* the host's policy: are messages o
 /* This module's bytes in this home. Those of a host or service are zeroed again when the hosts or their
  * policies change: what is made of these may be kept there. */
 void *home_data(struct ctx *c);
+void *home_data_if_any(struct ctx *c);     /* NULL as long as they have not been asked for in this home */
 const void *module_options(struct ctx *c); /* this module's options struct, of the present snapshot */
 /* This module's policies struct, as the host of this home has set it; good until the handler returns. */
 const void *module_policy(struct ctx *c);

@@ -1,5 +1,5 @@
-/* caps.c - XEP-0115: the host's own capabilities as a hash among the stream features (section 6.3), so that a
- * client that has seen it before need not ask. Kept in the host's home until the hosts or their policies
+/* caps.c - XEP-0115: the host's own capabilities as a hash among the stream features (section 6.3), so that
+ * a client that has seen it before need not ask. Kept in the host's home until the hosts or their policies
  * change. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* avatar.c - XEP-0153: the picture in the card is known by its hash, which goes with the account's presence,
- * also where the client does not know it itself (XEP-0398 section 4). */
+/* avatar.c - XEP-0153: the picture in the card is known by its hash, which goes with the account's
+ * presence, also where the client does not know it itself (XEP-0398 section 4). */
 #include <string.h>
 
 #include "vcard.h"
@@ -91,8 +91,8 @@ enum verdict avatar_on_presence(struct ctx *c)
 
 	if (c->stanza->type != PRESENCE_AVAILABLE)
 		return PASS;
-	v = home_data(c);
-	if (*v->photo && !is_right(c, v->photo))
+	v = home_data_if_any(c);
+	if (v && *v->photo && !is_right(c, v->photo))
 		ctx_replace(c, with_hash(c->stanza, v->photo));
 	return PASS;
 }

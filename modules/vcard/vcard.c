@@ -1,5 +1,5 @@
-/* vcard.c - XEP-0054: what an account tells about itself, stored as it was sent. The home remembers of it only
- * the picture's hash; the search finds it by its words. A host has a card too, without storing one. */
+/* vcard.c - XEP-0054: what an account tells about itself, stored as it was sent. The home remembers of it
+ * only the picture's hash; the search finds it by its words. A host has a card too, without storing one. */
 #include "vcard.h"
 
 #include <string.h>
