@@ -1,45 +1,10 @@
-/* admin_user.c - the administrator's commands about accounts: rows of table `account`.
- *
- * Only keys derived from the password are stored; deriving them is slow by purpose and done in the worker
- * pool. What a home remembers of an account is forgotten before the command is answered. */
+/* admin_user.c - the administrator's commands about accounts. Most of the work is account.c's. */
 #include "admin.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "home.h"
-#include "router.h"
-#include "sasl.h"
-#include "stream.h"
-
-/* ---- statements. Each is safe to repeat: a row of ours has our salt, drawn at random. */
-
-static const struct sql sql_add = {
-	.name = "user_add",
-	.text =
-	    "insert into account (salt, iterations, stored_sha1, server_sha1, stored_sha256, server_sha256,"
-	    " name, host) select $1, $2, $3, $4, $5, $6, $7, id from host where name = $8"
-	    " on conflict (host, name) do update set name = excluded.name where account.salt = "
-	    "excluded.salt"
-	    " returning id",
-};
-
-static const struct sql sql_passwd = {
-	.name = "user_passwd",
-	.text = "update account set salt = $1, iterations = $2, stored_sha1 = $3, server_sha1 = $4,"
-		" stored_sha256 = $5, server_sha256 = $6"
-		" where name = $7 and host = (select id from host where name = $8) returning id",
-};
-
-static const struct sql sql_find = {
-	.name = "user_find",
-	.text = "select a.id from account a join host h on h.id = a.host where h.name = $1 and a.name = $2",
-};
-
-static const struct sql sql_remove = {
-	.name = "user_remove",
-	.text = "delete from account where id = $1",
-};
+#include "account.h"
 
 static const struct sql sql_disable = {
 	.name = "user_disable",
@@ -51,128 +16,48 @@ static const struct sql sql_disable = {
 
 struct user_job {
 	struct request *request;
-	const struct jid *jid;
-	char *name, *domain;
-	const char *password;
-	bool is_new;          /* "user add" */
-	bool kicks;           /* its sessions end */
-	const char *farewell; /* what they are told */
-	bool is_valid;        /* the password */
-	struct sasl_keys keys;
-	uv_work_t work;
+	struct account_job account;
 };
 
+static void on_done(struct account_job *account)
+{
+	struct user_job *job = CONTAINER_OF(account, struct user_job, account);
+	struct request *r = job->request;
+	const struct server *srv = request_server(r);
+	enum account_result result = account->result;
+	if (srv->is_stopping && result != ACCOUNT_OK)
+		request_fail(r, CONTROL_AWAY, "The server is stopping.", NULL);
+	else if (result == ACCOUNT_EXISTS)
+		request_failf(r, CONTROL_REFUSED, "\"musterctl user passwd\" changes its password.",
+		              "There is an account %s already.", account->jid->text);
+	else if (result == ACCOUNT_MISSING)
+		request_failf(r, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
+		              "There is no account %s.", account->jid->text);
+	else if (result == ACCOUNT_BAD_PASSWORD)
+		request_fail(r, CONTROL_REFUSED, "The password is not valid.",
+		             "It must have 1 to 1023 bytes of UTF-8, without control characters.");
+	else if (result == ACCOUNT_AWAY)
+		request_fail(
+		    r, CONTROL_AWAY,
+		    "The database does not answer; whether it took the change is not known.",
+		    "Look with \"musterctl status\" until it is back, then give the command again.");
+	else if (result == ACCOUNT_BROKEN)
+		request_fail(r, CONTROL_BROKEN, "The database refused the statement.",
+		             "This is a bug; the server's log has the database's words.");
+	else
+		request_done(r, json_pack("{s:s}", "jid", account->jid->text));
+}
+
+/* NULL: the request has been refused. */
 static struct user_job *job_new(struct request *r)
 {
 	const struct jid *j = admin_account(r, false);
-	if (!j)
+	if (!j || !admin_may_write(r))
 		return NULL;
 	struct user_job *job = arena_zalloc(request_arena(r), sizeof(*job));
 	job->request = r;
-	job->jid = j;
-	job->name = arena_strndup(request_arena(r), j->text, j->local_len);
-	job->domain = arena_strndup(request_arena(r), jid_domain(j), jid_domain_len(j));
+	job->account = (struct account_job){ .reactor = admin_reactor(r), .jid = j, .done = on_done };
 	return job;
-}
-
-static void job_done(struct user_job *job)
-{
-	request_done(job->request, json_pack("{s:s}", "jid", job->jid->text));
-}
-
-static void job_fail_missing(struct user_job *job)
-{
-	request_failf(job->request, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
-	              "There is no account %s.", job->jid->text);
-}
-
-/* ---- the account's home */
-
-static void on_forgotten(struct reactor *r, void *arg)
-{
-	(void)r;
-	job_done(arg);
-}
-
-/* Runs in the home's reactor, behind the ENV_FORGET. */
-static void on_forget_taken(struct reactor *r, void *arg)
-{
-	reactor_post_run(r, 0, on_forgotten, arg);
-}
-
-/* The home, if there is one, ends its sessions and forgets the account; then the request is answered. */
-static void job_forget(struct user_job *job)
-{
-	struct reactor *r = admin_reactor(job->request);
-	enum home_kind kind;
-	unsigned target = router_home_of(r, job->jid, &kind);
-	struct envelope *e = envelope_new(r, ENV_FORGET);
-	e->home_kind = (uint8_t)kind;
-	e->to = jid_ref(job->jid);
-	e->condition = STREAM_NOT_AUTHORIZED;
-	e->text = job->farewell;
-	reactor_post(r, target, e);
-	reactor_post_run(r, target, on_forget_taken, job);
-}
-
-/* ---- user add, user passwd */
-
-static void on_added(void *arg, const struct rows *rows)
-{
-	struct user_job *job = arg;
-	if (!admin_store_ok(job->request, rows))
-		return;
-	if (rows_count(rows) == 0)
-		request_failf(job->request, CONTROL_REFUSED,
-		              "\"musterctl user passwd\" changes its password.",
-		              "There is an account %s already.", job->jid->text);
-	else
-		job_forget(job); /* for a while the home remembers that there was none */
-}
-
-static void on_changed(void *arg, const struct rows *rows)
-{
-	struct user_job *job = arg;
-	if (!admin_store_ok(job->request, rows))
-		return;
-	if (rows_count(rows) == 0)
-		job_fail_missing(job);
-	else if (job->kicks)
-		job_forget(job);
-	else
-		job_done(job);
-}
-
-static void on_derive(uv_work_t *work) /* in the worker pool */
-{
-	struct user_job *job = work->data;
-	job->is_valid = sasl_keys_derive(&job->keys, job->password);
-}
-
-static void on_derived(uv_work_t *work, int status)
-{
-	struct user_job *job = work->data;
-	const struct server *srv = request_server(job->request);
-	struct sasl_keys *k = &job->keys;
-	if (status < 0 || srv->is_stopping) {
-		request_fail(job->request, CONTROL_AWAY, "The server is stopping.", NULL);
-		return;
-	}
-	if (!job->is_valid) {
-		request_fail(job->request, CONTROL_REFUSED, "The password is not valid.",
-		             "It must have 1 to 1023 bytes of UTF-8, without control characters.");
-		return;
-	}
-	struct write *w = write_new(admin_reactor(job->request)->store, 0);
-	write_add(w, job->is_new ? &sql_add : &sql_passwd,
-	          PARAMS(P_BYTES((char *)k->salt, k->salt_len), P_INT(k->iterations),
-	                 P_BYTES((char *)k->stored_sha1, sizeof(k->stored_sha1)),
-	                 P_BYTES((char *)k->server_sha1, sizeof(k->server_sha1)),
-	                 P_BYTES((char *)k->stored_sha256, sizeof(k->stored_sha256)),
-	                 P_BYTES((char *)k->server_sha256, sizeof(k->server_sha256)), P_TEXT(job->name),
-	                 P_TEXT(job->domain)));
-	write_commit(w, job->is_new ? on_added : on_changed, job);
-	explicit_bzero(k, sizeof(*k));
 }
 
 static void refuse_name(struct request *r, const struct jid *j)
@@ -187,18 +72,17 @@ static void refuse_name(struct request *r, const struct jid *j)
 static void set_password(struct request *r, bool is_new)
 {
 	struct user_job *job = job_new(r);
-	if (!job || !admin_may_write(r))
+	if (!job)
 		return;
-	if (is_new && !jid_is_registrable(job->jid)) {
-		refuse_name(r, job->jid);
+	if (is_new && !jid_is_registrable(job->account.jid)) {
+		refuse_name(r, job->account.jid);
 		return;
 	}
-	job->is_new = is_new;
-	job->kicks = !is_new && request_bool(r, "kick", false);
-	job->farewell = "The password has been changed.";
-	job->password = request_arg(r, "password");
-	job->work.data = job;
-	uv_queue_work(&admin_reactor(r)->loop, &job->work, on_derive, on_derived);
+	job->account.password = request_arg(r, "password");
+	if (!is_new && request_bool(r, "kick", false))
+		job->account.farewell = "The password has been changed.";
+	if (!(is_new ? account_add(&job->account) : account_set_password(&job->account)))
+		request_fail(r, CONTROL_AWAY, "Too many passwords are being hashed.", "Try again.");
 }
 
 void admin_user_add(struct request *r)
@@ -211,37 +95,11 @@ void admin_user_passwd(struct request *r)
 	set_password(r, false);
 }
 
-/* ---- user remove: looked up, then deleted by id, so that a repeated delete changes nothing. */
-
-static void on_removed(void *arg, const struct rows *rows)
-{
-	struct user_job *job = arg;
-	if (admin_store_ok(job->request, rows))
-		job_forget(job);
-}
-
-static void on_found(void *arg, const struct rows *rows)
-{
-	struct user_job *job = arg;
-	if (!admin_store_ok(job->request, rows))
-		return;
-	if (rows_count(rows) == 0) {
-		job_fail_missing(job);
-		return;
-	}
-	struct write *w = write_new(admin_reactor(job->request)->store, 0);
-	write_add(w, &sql_remove, PARAMS(P_INT(rows_int(rows, 0, 0))));
-	write_commit(w, on_removed, job);
-}
-
 void admin_user_remove(struct request *r)
 {
 	struct user_job *job = job_new(r);
-	if (!job || !admin_may_write(r))
-		return;
-	job->farewell = "The account is gone.";
-	store_read(admin_reactor(r)->store, 0, &sql_find, PARAMS(P_TEXT(job->domain), P_TEXT(job->name)),
-	           on_found, job);
+	if (job)
+		account_remove(&job->account);
 }
 
 /* ---- user disable, user enable. A disabled account is to others as if it were not there; it keeps what it
@@ -252,20 +110,21 @@ static void on_disabled(void *arg, const struct rows *rows)
 	struct user_job *job = arg;
 	if (!admin_store_ok(job->request, rows))
 		return;
-	if (rows_count(rows) == 0)
-		job_fail_missing(job);
-	else
-		job_forget(job); /* also what was remembered while it was disabled */
+	job->account.result = rows_count(rows) ? ACCOUNT_OK : ACCOUNT_MISSING;
+	account_forget(&job->account); /* also what was remembered while it was disabled */
 }
 
 static void set_disabled(struct request *r, bool is_disabled)
 {
 	struct user_job *job = job_new(r);
-	if (!job || !admin_may_write(r))
+	if (!job)
 		return;
-	job->farewell = "The account is disabled.";
+	const struct jid *j = job->account.jid;
+	job->account.farewell = "The account is disabled.";
 	struct write *w = write_new(admin_reactor(r)->store, 0);
-	write_add(w, &sql_disable, PARAMS(P_INT(is_disabled), P_TEXT(job->name), P_TEXT(job->domain)));
+	write_add(w, &sql_disable,
+	          PARAMS(P_INT(is_disabled), P_TEXTN(j->text, j->local_len),
+	                 P_TEXTN(jid_domain(j), jid_domain_len(j))));
 	write_commit(w, on_disabled, job);
 }
 

@@ -81,6 +81,8 @@ static void c2s_features(struct c2s *c)
 			            c->require_tls ? "<required/>" : "");
 		if (c->stream.ssl || !c->require_tls) /* RFC 6120 section 5.3.1: required means alone */
 			c2s_offer(c, &b);
+		if (c2s_may_register(c))
+			buffer_adds(&b, "<register xmlns='http://jabber.org/features/iq-register'/>");
 	}
 	buffer_adds(&b, "</stream:features>");
 	stream_write_text(&c->stream, b.data, b.len);
@@ -164,6 +166,7 @@ static const struct rule rules[] = {
 	{ C2S_OPENING | C2S_SECURE, SASL_NS, "auth", c2s_on_auth },
 	{ C2S_CHALLENGED, SASL_NS, "response", c2s_on_response },
 	{ C2S_CHALLENGED, SASL_NS, "abort", c2s_on_abort },
+	{ C2S_SECURE, NULL, "iq", c2s_on_register },
 	{ C2S_AUTHENTICATED, NULL, "iq", c2s_on_bind },
 	{ C2S_BINDING, NULL, NULL, c2s_on_early },
 };

@@ -2,6 +2,7 @@
  *
  *   c2s.c          the table of what may come in which state; headers, features, STARTTLS; the end
  *   c2s_login.c    SASL
+ *   c2s_register.c accounts that clients make before they log in
  *   c2s_session.c  bind, and the stanzas of a bound session */
 #ifndef MUSTER_C2S_PARTS_H
 #define MUSTER_C2S_PARTS_H
@@ -27,10 +28,11 @@ struct c2s {
 	struct stream stream;
 	uint8_t state; /* enum c2s_state */
 	bool require_tls;
-	bool is_open;      /* our header of the present stream has been written */
-	unsigned failures; /* wrong passwords */
-	unsigned attempts; /* that failed, also before any password was looked at */
-	unsigned offered;  /* mechanisms */
+	bool has_registered; /* an account, on this stream */
+	bool is_open;        /* our header of the present stream has been written */
+	unsigned failures;   /* wrong passwords */
+	unsigned attempts;   /* that failed, also before any password was looked at */
+	unsigned offered;    /* mechanisms */
 	struct sasl *sasl;
 	struct jid *domain;  /* of the stream */
 	struct jid *claimed; /* the header's from: only answered to */
@@ -63,6 +65,11 @@ void c2s_offer(struct c2s *c, struct buffer *b);
 void c2s_on_auth(struct c2s *c, struct stanza *st);
 void c2s_on_response(struct c2s *c, struct stanza *st);
 void c2s_on_abort(struct c2s *c, struct stanza *st);
+
+/* ---- c2s_register.c */
+
+bool c2s_may_register(const struct c2s *c); /* whether accounts can be made on this stream now */
+void c2s_on_register(struct c2s *c, struct stanza *st);
 
 /* ---- c2s_session.c */
 

@@ -84,6 +84,7 @@ struct limits_conf {
 	int64_t idle_stream;     /* then a bound client is pinged; 0: never */
 	int64_t idle_home;       /* then a home with no session sleeps */
 	int64_t password_hashes; /* that wait for the worker pool */
+	int64_t registrations;   /* attempts of one network address in an hour */
 };
 
 enum listener_kind { LISTEN_C2S, LISTEN_C2S_TLS };

@@ -128,6 +128,8 @@ static const struct option limits_options[] = {
 	  .help = "Time after which an account that nobody uses leaves the memory." },
 	{ ROW(OPT_INT, limits_conf, password_hashes, "64"), .min = 1, .max = 10000,
 	  .help = "Passwords that may wait to be hashed; logins beyond it are told to try again." },
+	{ ROW(OPT_INT, limits_conf, registrations, "5"), .min = 1, .max = 1000,
+	  .help = "Accounts that one network address may try to make in an hour." },
 	OPTIONS_END
 };
 
@@ -177,7 +179,7 @@ const struct section conf_sections[] = {
 _Static_assert(COUNT_OF(conf_sections) == SECTION_COUNT + 1, "SECTION_COUNT");
 _Static_assert(COUNT_OF(limits_options) <= SECTION_OPTIONS_MAX, "SECTION_OPTIONS_MAX");
 
-const char *const conf_default_modules[] = { "ping",     "disco",   "roster", "subscription",
-	                                     "presence", "message", "record", "session",
-	                                     "last",     "private", "time",   "version",
-	                                     "blocking", "vcard",   "search", NULL };
+const char *const conf_default_modules[] = { "ping",     "disco",   "roster",   "subscription", "presence",
+	                                     "message",  "record",  "session",  "last",         "private",
+	                                     "time",     "version", "blocking", "vcard",        "search",
+	                                     "register", NULL };

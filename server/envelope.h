@@ -17,6 +17,7 @@ enum envelope_kind {
 	ENV_SETTLED,  /* all that was delivered to the session before ENV_SETTLE is written */
 	ENV_KICK,     /* end the session with `session`'s id (0: all) with stream error `condition` */
 	ENV_RELOAD,   /* somebody else has changed its rows: home_reload.c */
+	ENV_REMOVE,   /* remove the account, then tell the struct account_job `arg` */
 	ENV_FORGET,   /* the account was added, changed or removed: forget what was loaded */
 	/* to the stream `stream` */
 	ENV_WRITE,   /* write the stanza */

@@ -8,7 +8,8 @@
 #include "hash.h"
 #include "list.h"
 
-#define DAY ((int64_t)86400 * 1000000)
+#define HOUR ((int64_t)3600 * 1000000)
+#define DAY (24 * HOUR)
 
 /* Connections from one network address; there is one while there are any. */
 struct from {
@@ -17,14 +18,15 @@ struct from {
 	unsigned count;
 };
 
-enum subject { OF_ADDRESS, OF_ACCOUNT, OF_BOTH };
+enum subject { OF_ADDRESS, OF_ACCOUNT, OF_BOTH, OF_REGISTRATION };
 
 /* What is remembered about a subject. Names are kept as a digest, so that all are of one size. */
 struct memory {
 	struct hash_node node;
 	struct list recent; /* in gate->recent */
 	unsigned char key[16];
-	int64_t until; /* failures: when the bucket is empty again; OF_BOTH: when it is forgotten */
+	int64_t
+	    until; /* failures, registrations: when the bucket is empty again; OF_BOTH: when it is forgotten */
 };
 
 struct gate {
@@ -187,7 +189,7 @@ static void make_key(enum subject subject, const struct network_address *counted
 
 	buffer_addf(&b, "%d", (int)subject);
 	buffer_add(&b, subject == OF_ACCOUNT ? none.bytes : counted->bytes, sizeof none.bytes);
-	buffer_adds(&b, subject == OF_ADDRESS ? "" : account);
+	buffer_adds(&b, account ? account : "");
 	ASSERT(EVP_Digest(b.data, b.len, digest, NULL, EVP_sha256(), NULL));
 	memcpy(key, digest, 16);
 	buffer_free(&b);
@@ -296,4 +298,24 @@ void gate_succeeded(struct gate *g, const struct network_address *counted, const
 	uv_mutex_lock(&g->lock);
 	memory_touch(g, both)->until = now + DAY;
 	uv_mutex_unlock(&g->lock);
+}
+
+bool gate_register(struct gate *g, const struct network_address *counted, const struct limits_conf *limits,
+                   int64_t now)
+{
+	int64_t step = HOUR / limits->registrations;
+	struct memory *m;
+	unsigned char key[16];
+	bool may;
+
+	make_key(OF_REGISTRATION, counted, NULL, key);
+	uv_mutex_lock(&g->lock);
+	m = memory_find(g, key);
+	may = !m || m->until + step - now <= HOUR;
+	if (may) {
+		m = memory_touch(g, key);
+		m->until = (m->until > now ? m->until : now) + step;
+	}
+	uv_mutex_unlock(&g->lock);
+	return may;
 }

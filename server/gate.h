@@ -56,6 +56,9 @@ bool gate_may_try(struct gate *g, const struct network_address *counted, const s
  * nobody is shut out by others who guess at his password. */
 bool gate_may_try_account(struct gate *g, const struct network_address *counted, const char *account,
                           const struct limits_conf *limits, int64_t now) MUST_CHECK;
+/* Whether somebody there may try to make an account (limits.registrations in an hour); counts that he does. */
+bool gate_register(struct gate *g, const struct network_address *counted, const struct limits_conf *limits,
+                   int64_t now) MUST_CHECK;
 void gate_failed(struct gate *g, const struct network_address *counted, const char *account,
                  const struct limits_conf *limits, int64_t now);
 void gate_succeeded(struct gate *g, const struct network_address *counted, const char *account,

@@ -1,6 +1,7 @@
 /* home.c - homes: found and made, taking envelopes, the outbox, and the timers of modules. */
 #include "home_parts.h"
 
+#include "account.h"
 #include "log.h"
 #include "stream.h"
 
@@ -264,6 +265,9 @@ void home_handle(struct home *h, struct envelope *e)
 	case ENV_RELOAD:
 		home_reload(h, e);
 		return;
+	case ENV_REMOVE:
+		account_remove_home(h, e);
+		return;
 	case ENV_FORGET:
 		home_forget(h, e);
 		return;
@@ -289,7 +293,7 @@ static void home_kick(struct home *h, struct envelope *e)
  * are in this database; what a client asks by itself (it has a session) is answered: RFC 6121 section 4.3.2. */
 static bool envelope_wakes(const struct envelope *e)
 {
-	if (e->kind == ENV_BIND || e->kind == ENV_RETURNED)
+	if (e->kind == ENV_BIND || e->kind == ENV_RETURNED || e->kind == ENV_REMOVE)
 		return true;
 	if (e->kind != ENV_STANZA)
 		return false;
@@ -484,7 +488,7 @@ static void on_home_timer(struct timer *t)
 		at = &(*at)->next;
 	*at = ht->next;
 	mem_free(ht);
-	pass_run_handler(h, module, run);
+	pass_run_handler(h, module, run, NULL);
 }
 
 void home_timer(struct ctx *c, handler *run, unsigned ms)

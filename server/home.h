@@ -192,8 +192,8 @@ void pass_free(struct pass *p);
 void pass_emit(struct pass *p, struct envelope *e, unsigned target);
 /* Runs a lifecycle event of a home; `s` may be NULL. Handlers of SLEEP and GONE may not wait. */
 void pass_event(struct home *h, enum event event, struct session *s);
-/* Runs one handler in a pass of its own (timers). */
-void pass_run_handler(struct home *h, unsigned module, handler *run);
+/* Runs one handler in a pass of its own (timers); `own` is its ctx.own. */
+void pass_run_handler(struct home *h, unsigned module, handler *run, void *own);
 /* Runs EVENT_STREAM_FEATURES of a host's home. */
 void pass_stream_features(struct home *h, struct buffer *b);
 /* Runs the loaded-handler of an EVENT_LOAD hook. */

@@ -119,7 +119,7 @@ void home_reload(struct home *h, struct envelope *e)
 		return;
 	}
 	h->reload = RELOAD_READING;
-	pass_run_handler(h, 0, reload_run);
+	pass_run_handler(h, 0, reload_run, NULL);
 }
 
 /* ---- which ones, and how many at a time */

@@ -22,7 +22,8 @@ struct hooks;
 
 /* The core's policies. */
 struct host_policy {
-	bool record; /* messages are put on record before they are delivered */
+	bool record;       /* messages are put on record before they are delivered */
+	bool registration; /* strangers may make accounts */
 };
 extern const struct option host_policy_options[];
 

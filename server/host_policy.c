@@ -11,6 +11,8 @@
 const struct option host_policy_options[] = {
 	{ .name = "record", .type = OPT_BOOL, .offset = offsetof(struct host_policy, record), .fallback = "true",
 	  .help = "Whether messages are put on record before they are delivered." },
+	{ .name = "registration", .type = OPT_BOOL, .offset = offsetof(struct host_policy, registration), .fallback = "false",
+	  .help = "Whether strangers may make accounts from their clients (XEP-0077)." },
 	OPTIONS_END
 };
 

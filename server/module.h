@@ -190,6 +190,9 @@ struct blocks *home_blocks(struct home *h);        /* whom a user blocks: blocks
 bool is_blocked(const struct home *h, const struct jid *j);
 /* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
 void roster_item_write(struct stanza *st, struct element *query, const struct roster_item *item);
+/* Section 2.5.2: the contact is told what it loses when the item goes, and that survives a crash. With
+ * `is_all` a request of his that waits is refused too. */
+void roster_cancel(struct ctx *c, struct write *w, const struct roster_item *item, bool is_all);
 /* Pushes an item to every session that has asked for the roster (section 2.1.6), when it has been altered in
  * memory: the push carries the roster's new version. An item that leaves the roster is pushed before it is freed.
  */
@@ -302,6 +305,17 @@ enum verdict change(struct ctx *c, struct write *w, rows_handler *then) MUST_CHE
 void record(struct ctx *c, struct write *w);
 /* Nobody waits. */
 void later(struct ctx *c, struct write *w);
+
+/* ---- the account of this home */
+
+/* Derives the keys of a new password in the worker pool and stores them; other stanzas go on meanwhile. The
+ * password must be one (jid_prepare_password) and lives as long as this ctx. When there is too much to do
+ * the stanza is refused: returns DONE. `then`: no row in the answer when there is no such account. */
+enum verdict change_password(struct ctx *c, const char *password, rows_handler *then) MUST_CHECK;
+/* Deletes the account with all that is its own, and cancels its subscriptions in the same transaction: what
+ * `change` is. When it has succeeded `then` calls account_removed, which ends the sessions. */
+enum verdict remove_account(struct ctx *c, rows_handler *then) MUST_CHECK;
+void account_removed(struct ctx *c);
 
 /* Unix time in microseconds, of this turn. */
 int64_t now_us(const struct ctx *c);

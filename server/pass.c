@@ -357,13 +357,14 @@ struct buffer *features_buffer(struct ctx *c)
 	return pass_of(c)->features;
 }
 
-void pass_run_handler(struct home *h, unsigned module, handler *run)
+void pass_run_handler(struct home *h, unsigned module, handler *run, void *own)
 {
 	struct pass *p = pass_new(h, NULL);
 	enum verdict v;
 
 	p->module = (uint16_t)module;
 	p->ctx.trace = ++h->reactor->trace;
+	p->ctx.own = own;
 	v = run(&p->ctx);
 	if (v != HELD)
 		pass_end(p);

@@ -18,6 +18,8 @@ void record_failed(struct reactor *r, int64_t record); /* whoever depends on tha
 
 /* pass_wait.c: commits a write of this home; its later reads start behind it. */
 uint64_t home_write(struct home *h, struct write *w, store_rows_fn *fn, struct pass *p);
+/* The one store_rows_fn of passes: goes on with the continuation of the pass `arg`. */
+void pass_on_rows(void *arg, const struct rows *rows);
 
 /* pass_send.c */
 void pass_send(struct pass *p, struct envelope *e); /* routes and lets it leave */

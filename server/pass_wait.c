@@ -33,7 +33,7 @@ static void pass_send_kept(struct pass *p, bool is_committed)
 
 /* The one continuation: gets the session looked up again, and its verdict goes on with the pass. A hold
  * ends with it, unless it waits again; then the mailbox goes on, behind whatever this pass has sent. */
-static void on_rows(void *arg, const struct rows *rows)
+void pass_on_rows(void *arg, const struct rows *rows)
 {
 	struct pass *p = arg;
 	struct home *h = p->ctx.home;
@@ -65,7 +65,7 @@ enum verdict fetch(struct ctx *c, rows_handler *then, const struct sql *sql, con
 
 	ASSERT(!p->then && !p->after_commit);
 	p->then = then;
-	store_read(c->home->reactor->store, c->home->last_write, sql, params, count, on_rows, p);
+	store_read(c->home->reactor->store, c->home->last_write, sql, params, count, pass_on_rows, p);
 	return HELD;
 }
 
@@ -106,7 +106,7 @@ enum verdict change(struct ctx *c, struct write *w, rows_handler *then)
 	p->then = then;
 	home_hold(h, p);
 	write_set_away(w, p->is_arriving ? AWAY_WAIT : AWAY_REFUSE); /* what has arrived cannot go back */
-	home_write(h, w, on_rows, p);
+	home_write(h, w, pass_on_rows, p);
 	return HELD;
 }
 

@@ -320,7 +320,7 @@ bool reactor_is_quiet(const struct reactor *r)
 
 	store_counts(r->store, &store);
 	if (r->streams.count > 0 || r->queue.head || !list_is_empty(&r->waiting_homes) ||
-	    store.waiting_reads > 0 || store.waiting_writes > 0)
+	    store.waiting_reads > 0 || store.waiting_writes > 0 || r->hashing > 0)
 		return false;
 	for (unsigned i = 0; i < r->server->reactor_count; i++)
 		if (r->outbound[i].head)

@@ -82,7 +82,7 @@ struct reactor {
 	struct tls_io tls;
 	struct xml_pool *xml;
 	struct xml_limits xml_limits[2]; /* before and after login */
-	unsigned hashing;                /* passwords in the worker pool: c2s.c */
+	unsigned hashing;                /* passwords in the worker pool: c2s_login.c, account.c */
 	struct buffer plain;             /* what one stream is about to write */
 	char *read_buffer;               /* bytes from the socket; READ_BUFFER */
 	char *plain_buffer;              /* bytes out of TLS; PLAIN_BUFFER */

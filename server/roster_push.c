@@ -106,3 +106,19 @@ void roster_push(struct ctx *c, struct roster_item *item)
 			deliver(c, s, home_jid(c->home), s->full, stanza_ref(push), 0, 1);
 	stanza_unref(push);
 }
+
+/* As in section 3.2.2 it sees the sessions go while it may still see them. */
+void roster_cancel(struct ctx *c, struct write *w, const struct roster_item *item, bool is_all)
+{
+	const struct jid *own = home_jid(c->home);
+	bool sees_us = item->subscription & SUB_FROM;
+	struct session *s;
+
+	if ((item->subscription & SUB_TO) || item->ask)
+		route_with(c, w, own, item->jid, stanza_presence(PRESENCE_UNSUBSCRIBE));
+	SESSION_EACH (s, c->home)
+		if (s->presence && sees_us)
+			route_after(c, s->full, item->jid, stanza_presence(PRESENCE_UNAVAILABLE));
+	if (sees_us || (is_all && item->pending_in))
+		route_with(c, w, own, item->jid, stanza_presence(PRESENCE_UNSUBSCRIBED));
+}

@@ -202,23 +202,6 @@ static enum verdict on_removed(struct ctx *c, const struct rows *r)
 	return edit_end(e, reply(c, NULL));
 }
 
-/* Section 2.5.2: the contact is told what it loses, and that survives a crash. As in section 3.2.2 it sees
- * the sessions go while it may still see them. */
-static void cancel_subscriptions(struct ctx *c, struct write *w, const struct roster_item *item)
-{
-	const struct jid *own = home_jid(c->home);
-	struct session *s;
-
-	if ((item->subscription & SUB_TO) || item->ask)
-		route_with(c, w, own, item->jid, stanza_presence(PRESENCE_UNSUBSCRIBE));
-	if (!(item->subscription & SUB_FROM))
-		return;
-	SESSION_EACH (s, c->home)
-		if (s->presence)
-			route_after(c, s->full, item->jid, stanza_presence(PRESENCE_UNAVAILABLE));
-	route_with(c, w, own, item->jid, stanza_presence(PRESENCE_UNSUBSCRIBED));
-}
-
 static enum verdict start_remove(struct ctx *c, struct edit *e)
 {
 	const struct roster_item *item = roster_find(home_roster(c->home), e->jid);
@@ -229,7 +212,7 @@ static enum verdict start_remove(struct ctx *c, struct edit *e)
 	w = begin_write(c);
 	write_add(w, &sql_empty, PARAMS(P_INT(home_account(c->home)), P_TEXT(item->jid->text)));
 	write_add(w, &sql_remove, PARAMS(P_INT(home_account(c->home)), P_TEXT(item->jid->text)));
-	cancel_subscriptions(c, w, item);
+	roster_cancel(c, w, item, false);
 	return change(c, w, on_removed);
 }
 

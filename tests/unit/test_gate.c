@@ -22,6 +22,7 @@ static const struct limits_conf limits = {
 	.failures_per_address = 4,
 	.failures_per_account = 10,
 	.failure_time = 40000,
+	.registrations = 2,
 };
 
 static struct network_address address(unsigned n)
@@ -227,6 +228,26 @@ static void test_bound(void **state)
 	gate_free(g);
 }
 
+/* Two at once, then one in each half of an hour; what fails otherwise is not counted with them. */
+static void test_registrations(void **state)
+{
+	struct gate *g = gate_new();
+	struct network_address a = address(1), b = address(2);
+	int64_t now = 7000 * SECOND;
+
+	(void)state;
+	gate_failed(g, &a, "romeo@example.org", &limits, now);
+	assert_true(gate_register(g, &a, &limits, now));
+	assert_true(gate_register(g, &a, &limits, now));
+	assert_false(gate_register(g, &a, &limits, now));
+	assert_true(gate_register(g, &b, &limits, now));
+	assert_false(gate_register(g, &a, &limits, now + 1799 * SECOND));
+	assert_true(gate_register(g, &a, &limits, now + 1800 * SECOND));
+	assert_false(gate_register(g, &a, &limits, now + 1801 * SECOND));
+	assert_true(gate_may_try(g, &a, &limits, now));
+	gate_free(g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -236,6 +257,7 @@ int main(void)
 		cmocka_unit_test(test_rate_is_exact),
 		cmocka_unit_test(test_failures_of_an_account),
 		cmocka_unit_test(test_bound),
+		cmocka_unit_test(test_registrations),
 	};
 
 	hash_seed(true);
