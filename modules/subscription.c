@@ -286,6 +286,13 @@ static enum verdict on_in_stored(struct ctx *c, const struct rows *r)
 	return plan_end(p, DONE);
 }
 
+/* Section 8.5.3.2.2: an answer for a session that is not there is nobody's; a request is the account's. */
+static bool is_for_nobody(const struct ctx *c)
+{
+	return c->stanza->type != PRESENCE_SUBSCRIBE && jid_has_resource(c->to) &&
+	       !session_find(c->home, jid_resource(c->to));
+}
+
 static enum verdict on_in(struct ctx *c)
 {
 	struct plan *p;
@@ -293,6 +300,8 @@ static enum verdict on_in(struct ctx *c)
 
 	if (!is_subscription(c->stanza))
 		return PASS;
+	if (is_for_nobody(c))
+		return DONE;
 	p = c->own = ctx_new(c, sizeof *p);
 	plan_read(c, p, c->from);
 	plan_in(p, c->stanza->type);

@@ -17,9 +17,14 @@
 /* An error answer straight from the stream, without any home: the stanza could not enter one. */
 static void c2s_refuse(struct c2s *c, struct stanza *st, enum stanza_condition condition, const char *text)
 {
+	struct jid *from;
+
 	if (stanza_is_error(st) || st->type == IQ_RESULT)
 		return;
-	stream_write(&c->stream, stanza_error(st, condition, text), c->user, c->full ? c->full : c->user);
+	from = st->to ? jid_parse(st->to, strlen(st->to)) : NULL; /* it may be no address at all */
+	stream_write(&c->stream, stanza_error(st, condition, text), from ? from : c->user,
+	             c->full ? c->full : c->user);
+	jid_unref(from);
 }
 
 /* The server itself or the account: what may be spoken to before there is a resource. */
