@@ -4,12 +4,14 @@
 #include <string.h>
 
 #include <unicase.h>
+#include <unistr.h>
 
 char *text_fold(struct arena *a, const char *text)
 {
-	size_t n = 0;
-	uint8_t *folded = u8_casefold((const uint8_t *)text, strlen(text), NULL, UNINORM_NFKC, NULL, &n);
-	char *result = arena_strndup(a, folded ? (const char *)folded : "", folded ? n : 0);
+	const uint8_t *s = (const uint8_t *)text;
+	size_t n = strlen(text), len = 0;
+	uint8_t *folded = u8_check(s, n) ? NULL : u8_casefold(s, n, NULL, UNINORM_NFKC, NULL, &len);
+	char *result = arena_strndup(a, folded ? (const char *)folded : "", len);
 
 	mem_free(folded);
 	return result;

@@ -118,7 +118,41 @@ async def wrong_password(server, directory):
     paris.abort()
 
 
+async def profile(server, directory):
+    """The host's capabilities are what their hash says, with its contact addresses in them, and a card."""
+    if not hasattr(server, "ctl"):
+        return  # Prosody sets the addresses in another way
+    server.ctl("host", "set", "verona.example", "disco.admin-addresses", "xmpp:b@verona.example mailto:a@verona.example")
+    server.add_account("slix-laura", "verona.example", "rosemary")
+    laura = User(server, "slix-laura@verona.example", "rosemary")
+    for plugin in ("xep_0004", "xep_0054", "xep_0115"):
+        laura.register_plugin(plugin)
+    told = asyncio.get_running_loop().create_future()
+
+    def on_caps(p):
+        if p["from"] == "verona.example" and not told.done():
+            told.set_result((p["caps"]["node"], p["caps"]["ver"]))
+    laura.add_event_handler("entity_caps", on_caps)
+    await laura.log_in()
+    node, version = await asyncio.wait_for(told, TIMEOUT)
+    answer = await laura.plugin["xep_0030"].get_info(jid="verona.example", node="%s#%s" % (node, version))
+    if "mailto:a@verona.example" not in str(answer):
+        raise Failure("the contact addresses are not in %s" % answer)
+    computed = laura.plugin["xep_0115"].generate_verstring(answer["disco_info"], "sha-1")
+    if computed != version:
+        raise Failure("the host says %s, its answer makes %s: %s" % (version, computed, answer))
+
+    card = laura.plugin["xep_0054"].make_vcard()
+    card["FN"] = "Laura"
+    await laura.plugin["xep_0054"].publish_vcard(card)
+    answer = await laura.plugin["xep_0054"].get_vcard("slix-laura@verona.example", cached=False)
+    if answer["vcard_temp"]["FN"] != "Laura":
+        raise Failure("the card is %s" % answer)
+    await laura.log_out()
+
+
 CHECKS = [
     ("slixmpp: login, roster, presence, messages, offline, reconnection", play),
+    ("slixmpp: a host's capabilities, a card", profile),
     ("slixmpp: a wrong password is refused", wrong_password),
 ]

@@ -1,0 +1,59 @@
+/* test_text.c - what people write made comparable, and digests. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "digest.h"
+#include "text.h"
+
+static void test_fold(void **state)
+{
+	static const struct {
+		const char *text, *folded;
+	} cases[] = {
+		{ "", "" },
+		{ "Juliet Capulet", "juliet capulet" },
+		{ "STRASSE", "strasse" },
+		{ "Stra\303\237e", "strasse" },             /* sharp s */
+		{ "\303\211mile", "\303\251mile" },         /* E with acute, composed */
+		{ "E\314\201mile", "\303\251mile" },        /* and not */
+		{ "\357\274\241\357\274\242", "ab" },       /* fullwidth letters */
+		{ "\316\243\316\241", "\317\203\317\201" }, /* Greek */
+		{ "\347\216\213", "\347\216\213" },         /* a sign without case */
+		{ "no \377 UTF-8", "" },
+	};
+	struct arena a = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++)
+		assert_string_equal(text_fold(&a, cases[i].text), cases[i].folded);
+	arena_free(&a);
+}
+
+/* RFC 3174 section 7.3, and nothing at all. */
+static void test_sha1(void **state)
+{
+	unsigned char digest[DIGEST_SHA1];
+	struct arena a = { 0 };
+
+	(void)state;
+	digest_sha1("abc", 3, digest);
+	assert_string_equal(digest_hex(&a, digest, sizeof digest),
+	                    "a9993e364706816aba3e25717850c26c9cd0d89d");
+	digest_sha1("", 0, digest);
+	assert_string_equal(digest_hex(&a, digest, sizeof digest),
+	                    "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+	assert_string_equal(digest_hex(&a, digest, 0), "");
+	arena_free(&a);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_fold),
+		                                   cmocka_unit_test(test_sha1) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
