@@ -62,6 +62,7 @@ struct host_counts {
 	char *domain;
 	uint64_t sessions;
 	uint64_t stanzas[2][STANZA_OTHER]; /* of its users' streams */
+	uint64_t certificate_expires;      /* only in the sums: Unix seconds; 0: it has none */
 };
 
 struct reactor;

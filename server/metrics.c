@@ -168,6 +168,9 @@ static void gather_process(struct metrics *m)
 	const struct server *srv = m->server;
 	struct mallinfo2 heap = mallinfo2();
 
+	for (unsigned i = 0; i < m->hosts->count; i++)
+		m->host_counts[i].certificate_expires =
+		    (uint64_t)tls_certs_expiry(m->hosts->certs, m->hosts->list[i].jid->text);
 	p->info = 1;
 	p->spool_age =
 	    p->spool_since ? (uint64_t)(srv->reactors[0]->now / US_PER_SECOND) - p->spool_since : 0;

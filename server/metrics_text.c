@@ -77,6 +77,10 @@ static const struct metric table[] = {
 	{ "muster_draining", NULL, "1 while no new connections are taken.", GAUGE, PRESENT(draining) },
 	{ "muster_hosts", NULL, "Served domains.", GAUGE, PRESENT(served) },
 
+	{ "muster_host_certificate_expires_timestamp_seconds", "seconds",
+	  "Unix time at which a served domain's certificate expires; 0: it has none.", GAUGE,
+	  .is_of_host = true, .offset = offsetof(struct host_counts, certificate_expires) },
+
 	{ "muster_sessions", NULL, "Bound resources.", GAUGE, COUNTS(sessions) },
 	{ "muster_host_sessions", NULL, "Bound resources of a served domain.", GAUGE, .is_of_host = true,
 	  .offset = offsetof(struct host_counts, sessions) },

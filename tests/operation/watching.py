@@ -74,6 +74,9 @@ async def counts(stage):
     first = await asyncio.to_thread(metrics, s)
     first.expect(2, "muster_sessions")
     first.expect(2, "muster_host_sessions", host="verona.example")
+    expires = first.get("muster_host_certificate_expires_timestamp_seconds", host="verona.example")
+    if not time.time() < expires < time.time() + 100 * 366 * 86400:
+        raise Failure("the certificate expires at %s" % expires)
     first.expect(2, "muster_streams", kind="c2s", state="established")
     first.expect(2, "muster_tls_streams")
     first.expect(2, "muster_logins_total")
@@ -148,6 +151,7 @@ def counts_many_domains(stage):
     m = metrics(s)
     m.expect(3001, "muster_hosts")
     m.expect(0, "muster_host_stanzas_total", host="h2999.example", direction="out", kind="iq")
+    m.expect(0, "muster_host_certificate_expires_timestamp_seconds", host="h2999.example")
     if json.loads(s.ctl("metrics", "--json"))["text"].count("muster_host_sessions{") != 3001:
         raise Failure("a domain is missing")
     s.stop()
