@@ -85,8 +85,8 @@ class PostgreSQL:
     @staticmethod
     def query(conninfo, sql):
         """Rows as lists of strings."""
-        answer = subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", conninfo, "-c", sql],
-                                capture_output=True, text=True)
+        answer = subprocess.run(["psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-d", conninfo],
+                                input=sql, capture_output=True, text=True)
         if answer.returncode:
             raise Broken("psql: %s" % answer.stderr)
         return [line.split("\t") for line in answer.stdout.splitlines()]

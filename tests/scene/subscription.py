@@ -198,30 +198,32 @@ class Side:
         self.events = []
 
     def change(self, state, other):
-        """To a new state: its clients are told what they see of it, the other one what it may see."""
+        """To a new state: its clients are told what they see of it, the other one what it sees no more. What is
+        left to be said, once the stanza itself has been: what the other one sees from now on."""
         before, self.state = self.state, state
         if before.item(other.bare) != state.item(other.bare):
             self.events.append("<iq type='set' id='{any}'><query xmlns='jabber:iq:roster' ver='{any}'>%s"
                                "</query></iq>" % state.item(other.bare))
         if before.gives and not state.gives:  # sections 3.2.2 and 3.3.3
             other.events.append("<presence type='unavailable' from='%s'/>" % self.full)
-        if state.gives and not before.gives:  # section 3.1.5
-            other.events.append("<presence from='%s'/>" % self.full)
+        return ["<presence from='%s'/>" % self.full] if state.gives and not before.gives else []
 
     def sends_to(self, other, kind):
         """And all that follows from it."""
         routed, state = send(kind, self.state)
-        self.change(state, other)
+        later = self.change(state, other)
         if routed:
             other.receives_from(self, kind)
+        other.events += later  # section 3.1.5
 
     def receives_from(self, other, kind):
         delivered, state, answer = receive(kind, self.state)
         if delivered:
             self.events.append("<presence type='%s' from='%s'/>" % (kind, other.bare))
-        self.change(state, other)
+        later = self.change(state, other)
         if answer:
             other.receives_from(self, answer)
+        other.events += later
 
 
 def block(step, lines):
@@ -287,7 +289,7 @@ def scene(table):
         text += ["# " + str(j.state)]
         sender.sends_to(recipient, kind)
         text += block("%s sends:" % sender.client, ["<presence type='%s' to='%s'/>" % (kind, recipient.bare)])
-        text += block("juliet receives in any order:", j.events) + block("%s receives in any order:" % c.client, c.events)
+        text += block("juliet receives:", j.events) + block("%s receives:" % c.client, c.events)
     text += ["everyone receives nothing", "# All of it is stored.", "server is killed", "server starts"]
     return "\n".join(text + enter(pairs, "r2")) + "\n"
 
