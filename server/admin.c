@@ -180,6 +180,13 @@ static const struct argument session_arguments[] = {
 	  "the address of a session, or of an account for all of its sessions" },
 	{ 0 },
 };
+static const struct argument announce_arguments[] = {
+	{ "host", ARGUMENT_TEXT, true, "a domain" },
+	{ "text", ARGUMENT_SECRET, true, "the message: like any other it is not logged" },
+	{ "subject", ARGUMENT_SECRET, false, "its subject" },
+	{ "all", ARGUMENT_BOOL, false, "to every account, not only to who is there" },
+	{ 0 },
+};
 static const struct argument password_arguments[] = {
 	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
 	{ "password", ARGUMENT_SECRET, true, "its password" },
@@ -246,6 +253,7 @@ const struct command admin_commands[] = {
 	{ "import drop", "Gives it up.", batch_arguments, admin_import_drop },
 	{ "session list", "Lists sessions.", of_host_arguments, admin_session_list },
 	{ "session kick", "Ends sessions.", session_arguments, admin_session_kick },
+	{ "announce", "Sends a message to the users of a domain.", announce_arguments, admin_announce },
 	{ "status", "Shows how the server is doing.", only_asks, admin_status },
 	{ "top", "The same with the busiest domains.", only_asks, admin_top },
 	{ "metrics", "Shows all that is counted.", only_asks, admin_metrics },

@@ -6,6 +6,7 @@
  * admin_user.c     accounts
  * admin_list.c     views of accounts
  * admin_import.c   many accounts at once
+ * admin_announce.c messages to users
  * admin_session.c  sessions
  * admin_metrics.c  status, metrics, top, drain
  *
@@ -36,6 +37,7 @@ void admin_user_list(struct request *r);
 void admin_user_show(struct request *r);
 void admin_user_export(struct request *r);
 void admin_user_remove(struct request *r);
+void admin_announce(struct request *r);
 void admin_import_exists(struct request *r);
 void admin_import_begin(struct request *r);
 void admin_import_rows(struct request *r);

@@ -182,4 +182,4 @@ _Static_assert(COUNT_OF(limits_options) <= SECTION_OPTIONS_MAX, "SECTION_OPTIONS
 const char *const conf_default_modules[] = { "ping",     "disco",   "roster",   "subscription", "presence",
 	                                     "message",  "record",  "session",  "last",         "private",
 	                                     "time",     "version", "blocking", "vcard",        "search",
-	                                     "register", NULL };
+	                                     "register", "motd",    NULL };

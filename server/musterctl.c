@@ -49,6 +49,16 @@ static const struct flag export_flags[] = {
 	{ "--keys", NULL, "with the keys by which accounts log in: keep the file secret" },
 	{ 0 },
 };
+static const struct word announce_words[] = { { "HOST", "host", WORD_HOST, false },
+	                                      { "TEXT", "text", WORD_VALUE, true },
+	                                      { 0 } };
+static const struct flag announce_flags[] = {
+	{ "--all", NULL,
+	  "every account gets it, who is not there when he comes; else only who is there now" },
+	{ "--subject", "TEXT", "its subject" },
+	{ "--file", "FILE", "reads the text from FILE; -: from standard input" },
+	{ 0 },
+};
 static const struct flag top_flags[] = {
 	{ "--once", NULL, "one page, and ends" },
 	{ 0 },
@@ -241,6 +251,15 @@ const struct verb verbs[] = {
 	    .more = "The client may connect again: see \"user passwd\" and \"user remove\".",
 	    .words = jid_word,
 	    .show = show_kicked,
+	},
+	{
+	    .name = "announce",
+	    .about = "Sends a message to the users of a domain, in the domain's name.",
+	    .is_live = true,
+	    .words = announce_words,
+	    .flags = announce_flags,
+	    .prepare = announce_args,
+	    .run = announce,
 	},
 	{
 	    .name = "status",

@@ -153,6 +153,10 @@ bool ask_if_removed(struct call *c); /* the same */
 /* musterctl_import.c */
 int import_users(struct call *c);
 
+/* musterctl_announce.c */
+bool announce_args(struct call *c); /* a `prepare` */
+int announce(struct call *c);
+
 /* musterctl_export.c */
 int export_users(struct call *c);
 
