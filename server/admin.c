@@ -175,6 +175,11 @@ static const struct argument account_arguments[] = {
 	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
 	{ 0 },
 };
+static const struct argument email_arguments[] = {
+	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
+	{ "email", ARGUMENT_TEXT, false, "an e-mail address; none: it has none" },
+	{ 0 },
+};
 static const struct argument session_arguments[] = {
 	{ "jid", ARGUMENT_TEXT, true,
 	  "the address of a session, or of an account for all of its sessions" },
@@ -244,6 +249,7 @@ const struct command admin_commands[] = {
 	{ "user show", "Shows an account.", account_arguments, admin_user_show },
 	{ "user export", "Lists accounts with all they have.", export_arguments, admin_user_export },
 	{ "user list", "Lists accounts.", of_host_arguments, admin_user_list },
+	{ "user email", "Sets the e-mail address of an account.", email_arguments, admin_user_email },
 	{ "user remove", "Removes an account and ends its sessions.", account_arguments,
 	  admin_user_remove },
 	{ "import exists", "Says which names are taken.", exists_arguments, admin_import_exists },

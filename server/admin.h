@@ -24,6 +24,7 @@ extern const struct command admin_commands[];
 /* ---- shared by the files above */
 
 void admin_cert_list(struct request *r);
+void admin_user_email(struct request *r);
 void admin_host_add(struct request *r);
 void admin_host_list(struct request *r);
 void admin_host_show(struct request *r);

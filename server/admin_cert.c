@@ -1,4 +1,5 @@
-/* admin_cert.c - the administrator's command about certificates. */
+/* admin_cert.c - the administrator's commands about certificates: the hosts' own, and the addresses by which
+ * those of clients open accounts. */
 #include "admin.h"
 
 #include <string.h>
@@ -62,4 +63,51 @@ void admin_cert_list(struct request *r)
 		if (!only || strcmp(list[i].domain, only->jid->text) == 0)
 			json_array_append_new(rows, cert_json(&list[i], now));
 	request_done(r, json_pack("{s:o}", "certificates", rows));
+}
+
+/* ---- user email: a client certificate without an XMPP address opens the account with its e-mail address */
+
+static const struct sql sql_email = {
+	.name = "user_email",
+	.text =
+	    "update account set email = $1 where name = $2 and host = (select id from host where name = $3)"
+	    " returning id",
+};
+
+static void on_email(void *arg, const struct rows *rows)
+{
+	struct request *r = arg;
+	if (rows_status(rows) == STORE_FAILED) {
+		request_fail(
+		    r, CONTROL_REFUSED, "Another account of this domain has this e-mail address.",
+		    "Take it from that account first: \"musterctl user email JID\" without an address.");
+		return;
+	}
+	if (!admin_store_ok(r, rows))
+		return;
+	if (rows_count(rows) == 0)
+		request_failf(r, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
+		              "There is no account %s.", request_arg(r, "jid"));
+	else
+		request_done(r, json_pack("{s:s}", "jid", request_arg(r, "jid")));
+}
+
+void admin_user_email(struct request *r)
+{
+	struct jid *j = admin_account(r, false);
+	const char *email = request_arg(r, "email");
+	if (!j)
+		return;
+	if (email && (!strchr(email, '@') || strlen(email) > 254 || strpbrk(email, " \t\r\n<>"))) {
+		request_failf(r, CONTROL_USAGE, "Something like \"romeo@example.org\".",
+		              "\"%.254s\" is no e-mail address.", email);
+		return;
+	}
+	if (!admin_may_write(r))
+		return;
+	struct write *w = write_new(admin_reactor(r)->store, 0);
+	write_add(w, &sql_email,
+	          PARAMS(P_TEXT(email), P_TEXTN(j->text, j->local_len),
+	                 P_TEXTN(jid_domain(j), jid_domain_len(j))));
+	write_commit(w, on_email, r);
 }

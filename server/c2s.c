@@ -63,7 +63,7 @@ static void c2s_open(struct stream *s)
 	buffer_free(&b);
 }
 
-static void c2s_features(struct c2s *c)
+void c2s_features(struct c2s *c)
 {
 	struct buffer b = { 0 };
 
@@ -129,7 +129,8 @@ static void c2s_header(struct stream *s, const struct xml_header *h)
 	if (c->state == C2S_OPENING && s->ssl)
 		c2s_enter(c, C2S_SECURE);
 	c2s_open(s);
-	c2s_features(c);
+	if (!c2s_look_up_certificate(c))
+		c2s_features(c);
 }
 
 /* ---- STARTTLS */
@@ -212,6 +213,7 @@ static void c2s_free(struct stream *s)
 
 	c2s_drop_early(c);
 	sasl_free(c->sasl);
+	c2s_drop_opened(c);
 	jid_unref(c->domain);
 	jid_unref(c->claimed);
 	jid_unref(c->user);

@@ -12,19 +12,40 @@
 #define WAIT_TEXT "Too many wrong passwords. Try again later."
 #define ATTEMPTS_PER_FAILURE 20 /* failures of any kind, for each of limits.login_failures */
 
+/* What this host offers on this stream. It is the same for all accounts, or it would tell which there are. */
+static unsigned mechanisms_of(const struct c2s *c)
+{
+	const struct hosts *hosts = c->stream.reactor->hosts;
+	const struct host *host = hosts_find(hosts, c->domain->text, c->domain->len);
+	const struct host_policy *policy = host ? &host->policy : &hosts->none.policy;
+	unsigned offered = sasl_offer(c->stream.ssl, !c->require_tls);
+
+	if (c->opened)
+		offered |= 1U << SASL_EXTERNAL;
+	if (policy->anonymous)
+		offered |= 1U << SASL_ANONYMOUS;
+	return offered & sasl_mask(policy->mechanisms);
+}
+
 void c2s_offer(struct c2s *c, struct buffer *b)
 {
+	/* The best first. */
+	static const enum sasl_mechanism order[SASL_MECHANISMS] = {
+		SASL_EXTERNAL,      SASL_SCRAM_SHA_256_PLUS, SASL_SCRAM_SHA_1_PLUS,
+		SASL_SCRAM_SHA_256, SASL_SCRAM_SHA_1,        SASL_PLAIN,
+		SASL_ANONYMOUS
+	};
 	unsigned bindings = sasl_channel_bindings(c->stream.ssl);
 
-	c->offered = sasl_offer(c->stream.ssl, !c->require_tls);
+	c->offered = mechanisms_of(c);
 	if (!c->offered)
 		return;
 	buffer_adds(b, "<mechanisms xmlns='" SASL_NS "'>");
-	for (unsigned m = 0; m < SASL_MECHANISMS; m++)
-		if (c->offered >> m & 1)
-			buffer_addf(b, "<mechanism>%s</mechanism>", sasl_name(m));
+	for (unsigned i = 0; i < SASL_MECHANISMS; i++)
+		if (c->offered >> order[i] & 1)
+			buffer_addf(b, "<mechanism>%s</mechanism>", sasl_name(order[i]));
 	buffer_adds(b, "</mechanisms>");
-	if (!bindings)
+	if (!bindings || !(c->offered & (1U << SASL_SCRAM_SHA_256_PLUS | 1U << SASL_SCRAM_SHA_1_PLUS)))
 		return;
 	buffer_adds(b, "<sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>"); /* XEP-0440 */
 	if (bindings & SASL_CB_EXPORTER)
@@ -87,7 +108,7 @@ static void sasl_fail_because(struct c2s *c, const char *condition, const char *
 		stream_close(&c->stream, STREAM_POLICY_VIOLATION, "Too many failed attempts.");
 }
 
-static void sasl_fail(struct c2s *c, const char *condition)
+void c2s_login_failed(struct c2s *c, const char *condition)
 {
 	sasl_fail_because(c, condition, NULL);
 }
@@ -110,25 +131,18 @@ static const struct sql sql_keys = {
 		"= $2",
 };
 
-/* Whoever waits for an answer knows the stream by id only. */
-struct question {
-	struct reactor *reactor;
-	uint64_t stream;
-	struct sasl *sasl; /* while it is in the worker pool */
-	uv_work_t work;
-};
-
-static struct c2s *question_answered(struct question *q)
+struct c2s *c2s_answered(struct question *q)
 {
 	struct stream *s = stream_find(q->reactor, q->stream);
 
+	mem_free(q);
 	if (!s || s->is_closing || c2s_of(s)->state != C2S_CHECKING)
 		return NULL;
 	stream_resume(s, PAUSE_LOGIN);
 	return c2s_of(s);
 }
 
-static struct question *c2s_ask(struct c2s *c)
+struct question *c2s_ask(struct c2s *c)
 {
 	struct question *q = mem_zalloc(sizeof *q);
 
@@ -150,7 +164,7 @@ static bool read_bytes(const struct rows *rows, unsigned column, unsigned char *
 	return true;
 }
 
-/* False: no such account, or one whose keys are not whole. */
+/* False: no such account, or one without keys. */
 static bool read_keys(const struct rows *rows, struct sasl_keys *k)
 {
 	size_t n = 0;
@@ -162,25 +176,24 @@ static bool read_keys(const struct rows *rows, struct sasl_keys *k)
 	k->salt_len = (unsigned)n;
 	k->is_disabled = rows_int(rows, 0, 0) != 0;
 	k->iterations = (unsigned)rows_int(rows, 0, 2);
-	return k->iterations > 0 && read_bytes(rows, 3, k->stored_sha1, sizeof k->stored_sha1) &&
-	       read_bytes(rows, 4, k->server_sha1, sizeof k->server_sha1) &&
-	       read_bytes(rows, 5, k->stored_sha256, sizeof k->stored_sha256) &&
-	       read_bytes(rows, 6, k->server_sha256, sizeof k->server_sha256);
+	k->has_sha1 = read_bytes(rows, 3, k->stored_sha1, sizeof k->stored_sha1) &&
+	              read_bytes(rows, 4, k->server_sha1, sizeof k->server_sha1);
+	k->has_sha256 = read_bytes(rows, 5, k->stored_sha256, sizeof k->stored_sha256) &&
+	                read_bytes(rows, 6, k->server_sha256, sizeof k->server_sha256);
+	return k->iterations > 0 && (k->has_sha1 || k->has_sha256);
 }
 
 static void on_account(void *arg, const struct rows *rows)
 {
-	struct question *q = arg;
-	struct c2s *c = question_answered(q);
+	struct c2s *c = c2s_answered(arg);
 	struct sasl_keys keys;
 	enum sasl_result result;
 	const char *reply = NULL;
 
-	mem_free(q);
 	if (!c)
 		return;
 	if (rows_status(rows) != STORE_OK) {
-		sasl_fail(c, "temporary-auth-failure");
+		c2s_login_failed(c, "temporary-auth-failure");
 		return;
 	}
 	memset(&keys, 0, sizeof keys);
@@ -197,20 +210,21 @@ static void hash_in_pool(uv_work_t *work)
 static void on_hashed(uv_work_t *work, int status)
 {
 	struct question *q = CONTAINER_OF(work, struct question, work);
-	struct c2s *c = question_answered(q);
-	enum sasl_result result;
+	struct sasl *sasl = q->sasl;
 	const char *reply = NULL;
+	enum sasl_result result;
+	struct c2s *c;
 
 	(void)status;
 	q->reactor->hashing--;
-	if (c) {
-		c->sasl = q->sasl;
-		result = sasl_hashed(c->sasl, &reply);
-		sasl_go_on(c, result, reply);
-	} else {
-		sasl_free(q->sasl);
+	c = c2s_answered(q);
+	if (!c) {
+		sasl_free(sasl);
+		return;
 	}
-	mem_free(q);
+	c->sasl = sasl;
+	result = sasl_hashed(c->sasl, &reply);
+	sasl_go_on(c, result, reply);
 }
 
 static void sasl_start_hash(struct c2s *c)
@@ -219,7 +233,7 @@ static void sasl_start_hash(struct c2s *c)
 	struct question *q;
 
 	if (r->hashing >= (unsigned)r->conf->limits.password_hashes) {
-		sasl_fail(c, "temporary-auth-failure");
+		c2s_login_failed(c, "temporary-auth-failure");
 		return;
 	}
 	q = c2s_ask(c);
@@ -229,18 +243,20 @@ static void sasl_start_hash(struct c2s *c)
 	ASSERT(uv_queue_work(&r->loop, &q->work, hash_in_pool, on_hashed) == 0);
 }
 
-static void sasl_succeed(struct c2s *c, const char *reply)
+void c2s_login_done(struct c2s *c, const char *reply)
 {
 	struct reactor *r = c->stream.reactor;
 
 	c->user = jid_make(sasl_user(c->sasl), c->domain->text, NULL);
 	ASSERT(c->user);
-	gate_succeeded(r->server->gate, &c->stream.address, c->user->text, gate_now());
+	if (!c->is_guest)
+		gate_succeeded(r->server->gate, &c->stream.address, c->user->text, gate_now());
 	write_sasl(c, "success", reply);
 	snprintf(c->login, sizeof c->login, "%s%s%s", sasl_name(sasl_mechanism(c->sasl)),
 	         c->stream.ssl ? ", " : "", c->stream.ssl ? SSL_get_version(c->stream.ssl) : "");
 	sasl_free(c->sasl);
 	c->sasl = NULL;
+	c2s_drop_opened(c);
 	r->counts.logins++;
 	stream_logged_in(&c->stream, host_counts_of(r, c->user));
 	c2s_enter(c, C2S_AUTHENTICATED);
@@ -273,10 +289,13 @@ static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply
 		write_sasl(c, "challenge", reply);
 		break;
 	case SASL_SUCCESS:
-		sasl_succeed(c, reply);
+		if (sasl_mechanism(c->sasl) == SASL_ANONYMOUS)
+			c2s_make_guest(c, sasl_user(c->sasl));
+		else
+			c2s_login_done(c, reply);
 		break;
 	case SASL_FAILURE:
-		sasl_fail(c, sasl_condition(c->sasl));
+		c2s_login_failed(c, sasl_condition(c->sasl));
 		break;
 	case SASL_NEED_ACCOUNT:
 		sasl_read_account(c);
@@ -304,7 +323,7 @@ void c2s_on_auth(struct c2s *c, struct stanza *st)
 	struct reactor *r = c->stream.reactor;
 
 	if (!c->offered) { /* RFC 6120 section 6.5.5 */
-		sasl_fail(c, "encryption-required");
+		c2s_login_failed(c, "encryption-required");
 		return;
 	}
 	if (!gate_may_try(r->server->gate, &c->stream.address, &r->conf->limits, gate_now())) {
@@ -314,9 +333,11 @@ void c2s_on_auth(struct c2s *c, struct stanza *st)
 	c->sasl = sasl_begin(mechanism ? mechanism : "", c->offered, c->stream.ssl, c->domain->text,
 	                     r->server->secret);
 	if (!c->sasl) {
-		sasl_fail(c, "invalid-mechanism");
+		c2s_login_failed(c, "invalid-mechanism");
 		return;
 	}
+	if (c->opened)
+		sasl_open_accounts(c->sasl, (const char *const *)c->opened->accounts, c->opened->count);
 	sasl_take(c, st);
 }
 
@@ -328,5 +349,5 @@ void c2s_on_response(struct c2s *c, struct stanza *st)
 void c2s_on_abort(struct c2s *c, struct stanza *st)
 {
 	(void)st;
-	sasl_fail(c, "aborted");
+	c2s_login_failed(c, "aborted");
 }

@@ -3,6 +3,8 @@
  *   c2s.c          the table of what may come in which state; headers, features, STARTTLS; the end
  *   c2s_login.c    SASL
  *   c2s_register.c accounts that clients make before they log in
+ *   c2s_external.c which accounts a client's certificate opens
+ *   c2s_guest.c    guests
  *   c2s_session.c  bind, and the stanzas of a bound session */
 #ifndef MUSTER_C2S_PARTS_H
 #define MUSTER_C2S_PARTS_H
@@ -24,6 +26,12 @@ enum c2s_state {
 	C2S_BOUND = 64
 };
 
+/* Accounts, by localpart, that the client's certificate opens. */
+struct opened {
+	unsigned count;
+	char *accounts[TLS_NAMES_MAX];
+};
+
 struct c2s {
 	struct stream stream;
 	uint8_t state; /* enum c2s_state */
@@ -34,11 +42,14 @@ struct c2s {
 	unsigned attempts;   /* that failed, also before any password was looked at */
 	unsigned offered;    /* mechanisms */
 	struct sasl *sasl;
-	struct jid *domain;  /* of the stream */
-	struct jid *claimed; /* the header's from: only answered to */
-	struct jid *user;    /* bare, once authenticated */
-	struct jid *full;    /* once bound */
-	struct jid *last_to; /* of the last stanza: most go to the same address again */
+	struct opened *opened; /* NULL: none, or not looked up */
+	bool is_looked_up;     /* the client's certificate */
+	bool is_guest;         /* an account for this session only */
+	struct jid *domain;    /* of the stream */
+	struct jid *claimed;   /* the header's from: only answered to */
+	struct jid *user;      /* bare, once authenticated */
+	struct jid *full;      /* once bound */
+	struct jid *last_to;   /* of the last stanza: most go to the same address again */
 	char *last_to_text;
 	char *bind_id;
 	char login[48]; /* "SCRAM-SHA-1, TLSv1.3" */
@@ -58,6 +69,9 @@ void c2s_enter(struct c2s *c, enum c2s_state state);
 /* The next bytes begin a new stream: our header is owed again, also before an error. */
 void c2s_restart(struct c2s *c);
 
+/* Tells the features of the present stream. */
+void c2s_features(struct c2s *c);
+
 /* ---- c2s_login.c; stanzas stay the caller's, here and below */
 
 /* Adds <mechanisms/> and XEP-0440's channel bindings to the features. */
@@ -65,6 +79,35 @@ void c2s_offer(struct c2s *c, struct buffer *b);
 void c2s_on_auth(struct c2s *c, struct stanza *st);
 void c2s_on_response(struct c2s *c, struct stanza *st);
 void c2s_on_abort(struct c2s *c, struct stanza *st);
+
+/* Whoever waits for an answer during a login knows the stream by id only; it does not read meanwhile. */
+struct question {
+	struct reactor *reactor;
+	uint64_t stream;
+	struct sasl *sasl; /* while it is in the worker pool */
+	uv_work_t work;
+};
+struct question *c2s_ask(struct c2s *c);
+/* Frees it. NULL: the stream has ended meanwhile. */
+struct c2s *c2s_answered(struct question *q);
+/* `reply`: what <success/> says. */
+void c2s_login_done(struct c2s *c, const char *reply);
+void c2s_login_failed(struct c2s *c, const char *condition);
+
+/* ---- c2s_external.c */
+
+/* Looks up which accounts the client's certificate opens. True: the features are told when that is known. */
+bool c2s_look_up_certificate(struct c2s *c);
+void c2s_drop_opened(struct c2s *c);
+
+/* ---- c2s_guest.c */
+
+/* Makes the account; then the login goes on. */
+void c2s_make_guest(struct c2s *c, const char *name);
+/* Whether a guest may write there. */
+bool c2s_guest_may(const struct c2s *c, const struct jid *to);
+/* A guest's stream ends, and he has no session: his account goes. */
+void c2s_drop_guest(struct c2s *c);
 
 /* ---- c2s_register.c */
 

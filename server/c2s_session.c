@@ -10,6 +10,7 @@
 /* In the unit of stanza_cost. */
 #define CREDIT_EVERY (32 << 10)  /* between two credits asked of the home */
 #define UNTAKEN_STOP (128 << 10) /* the home has not taken so much: stop reading */
+#define GUEST_TEXT "A guest may write within this domain only."
 #define HOST_GONE_TEXT "This domain is no longer served here."
 
 /* ---- bind */
@@ -118,14 +119,16 @@ static void on_bound(struct c2s *c, const struct envelope *e)
 	}
 }
 
-/* RFC 6120 section 7.6.2.1. What the client had sent meanwhile was for a session that is not. */
-static void on_unbound(struct c2s *c)
+/* RFC 6120 sections 7.6.2.1 and 7.7.2.2. What the client had sent meanwhile was for a session that is not. */
+static void on_unbound(struct c2s *c, enum stanza_condition condition)
 {
 	struct stanza *bind = stanza_seal(stanza_new(STANZA_IQ, IQ_SET, c->bind_id));
 
 	stream_write(&c->stream,
-	             stanza_error(bind, RESOURCE_CONSTRAINT, "Too many sessions of this account."), NULL,
-	             NULL);
+	             stanza_error(bind, condition,
+	                          condition == CONFLICT ? "Another client has this resource."
+	                                                : "Too many sessions of this account."),
+	             NULL, NULL);
 	stanza_unref(bind);
 	mem_free(c->bind_id);
 	c->bind_id = NULL;
@@ -218,6 +221,13 @@ static void c2s_route(struct c2s *c, struct stanza *st)
 		stanza_unref(st);
 		return;
 	}
+	if (c->is_guest && !c2s_guest_may(c, to)) {
+		if (!stanza_is_error(st) && st->type != IQ_RESULT)
+			stream_write(&c->stream, stanza_error(st, NOT_ALLOWED, GUEST_TEXT), to, c->full);
+		jid_unref(to);
+		stanza_unref(st);
+		return;
+	}
 	e = envelope_new(r, ENV_STANZA);
 	e->dir = OUT;
 	e->home_kind = HOME_USER;
@@ -249,7 +259,7 @@ void c2s_take(struct stream *s, struct envelope *e)
 		on_bound(c, e);
 		stream_resume(s, PAUSE_BIND);
 	} else if (e->kind == ENV_UNBOUND && c->state == C2S_BINDING) {
-		on_unbound(c);
+		on_unbound(c, (enum stanza_condition)e->condition);
 		stream_resume(s, PAUSE_BIND);
 	} else if (e->kind == ENV_CREDIT) {
 		c->untaken -= e->count;
@@ -272,6 +282,7 @@ void c2s_detach(struct stream *s)
 	struct c2s *c = c2s_of(s);
 	struct envelope *e;
 
+	c2s_drop_guest(c);
 	if (!(c->state & (C2S_BINDING | C2S_BOUND)))
 		return;
 	e = envelope_new(s->reactor, ENV_DETACH);

@@ -22,7 +22,7 @@ enum envelope_kind {
 	/* to the stream `stream` */
 	ENV_WRITE,   /* write the stanza */
 	ENV_BOUND,   /* the session is there: `to` is its full address, `session` its id */
-	ENV_UNBOUND, /* the account has all the sessions it may have */
+	ENV_UNBOUND, /* no session: `condition` says why */
 	ENV_SETTLE,  /* answer with ENV_SETTLED when all that was queued before is written */
 	ENV_CREDIT,  /* the home has taken stanzas of the stream, `count` in the unit of stanza_cost */
 	ENV_CLOSE,   /* close with stream error `condition` */

@@ -40,6 +40,7 @@ struct home {
 	uint8_t kind, state;
 	bool is_retrying; /* WAKING: the database did not answer; hold_timer starts the next try */
 	int service;      /* HOME_SERVICE: whose, by module index; else, and when its host has gone, -1 */
+	bool is_guest;    /* the account goes with its last session */
 	bool records;     /* the host's policy, as of the present hosts snapshot */
 	int64_t account;
 	int64_t newest_entry; /* its newest index id */

@@ -9,8 +9,9 @@
 
 const struct sql home_account_sql = {
 	.name = "home_account",
-	.text = "select a.id, a.disabled, coalesce((select max(e.id) from entry e where e.owner = a.id), 0)"
-		" from account a join host h on h.id = a.host where h.name = $1 and a.name = $2",
+	.text =
+	    "select a.id, a.disabled, coalesce((select max(e.id) from entry e where e.owner = a.id), 0),"
+	    " a.guest from account a join host h on h.id = a.host where h.name = $1 and a.name = $2",
 };
 
 /* ---- waking */
@@ -118,6 +119,7 @@ static void on_account(void *arg, const struct rows *rows)
 	}
 	home_set_account(h, rows_int(rows, 0, 0));
 	h->newest_entry = rows_int(rows, 0, 2);
+	h->is_guest = rows_int(rows, 0, 3) != 0;
 	home_load(h);
 }
 

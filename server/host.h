@@ -20,10 +20,16 @@
 
 struct hooks;
 
+/* What a client gets that asks for a resource which another one has: RFC 6120 section 7.7.2.2. */
+enum conflict_policy { CONFLICT_REPLACE, CONFLICT_REFUSE, CONFLICT_RENAME };
+
 /* The core's policies. */
 struct host_policy {
-	bool record;       /* messages are put on record before they are delivered */
-	bool registration; /* strangers may make accounts */
+	bool record;            /* messages are put on record before they are delivered */
+	bool registration;      /* strangers may make accounts */
+	const char *mechanisms; /* the only ones that are offered, by name; NULL: all */
+	bool anonymous;         /* guests may log in */
+	int64_t conflict;       /* enum conflict_policy */
 };
 extern const struct option host_policy_options[];
 

@@ -20,6 +20,9 @@ static const struct word host_set_words[] = { { "NAME", "name", WORD_HOST, false
 	                                      { "VALUE", "value", WORD_VALUE, true },
 	                                      { 0 } };
 static const struct word jid_word[] = { { "JID", "jid", WORD_JID, false }, { 0 } };
+static const struct word email_words[] = { { "JID", "jid", WORD_JID, false },
+	                                   { "EMAIL", "email", WORD_VALUE, true },
+	                                   { 0 } };
 static const struct word of_host_word[] = { { "HOST", "host", WORD_HOST, true }, { 0 } };
 static const struct word import_word[] = { { "FILE", "file", WORD_FILE, false }, { 0 } };
 static const struct word file_word[] = { { "FILE", "file", WORD_FILE, true }, { 0 } };
@@ -228,6 +231,14 @@ const struct verb verbs[] = {
 	    .flags = export_flags,
 	    .prepare = flags_to_args,
 	    .run = export_users,
+	},
+	{
+	    .name = "user email",
+	    .about = "Sets the e-mail address of an account, or without EMAIL takes it away.",
+	    .more = "A client certificate with this address, and without an XMPP address, logs in to the "
+		    "account.",
+	    .words = email_words,
+	    .done = "Changed the e-mail address of",
 	},
 	{
 	    .name = "user remove",

@@ -34,12 +34,15 @@ static const struct mechanism mechanisms[SASL_MECHANISMS] = {
 	[SASL_SCRAM_SHA_256] = { "SCRAM-SHA-256", EVP_sha256, false },
 	[SASL_SCRAM_SHA_1] = { "SCRAM-SHA-1", EVP_sha1, false },
 	[SASL_PLAIN] = { "PLAIN", EVP_sha256, false },
+	[SASL_EXTERNAL] = { "EXTERNAL", NULL, false },
+	[SASL_ANONYMOUS] = { "ANONYMOUS", NULL, false },
 };
 
 #define PLUS_MECHANISMS (1U << SASL_SCRAM_SHA_256_PLUS | 1U << SASL_SCRAM_SHA_1_PLUS)
 #define SCRAM_MECHANISMS (1U << SASL_SCRAM_SHA_256 | 1U << SASL_SCRAM_SHA_1)
 
-/* SCRAM: FIRST -> ACCOUNT -> FINAL -> OVER. PLAIN: FIRST -> ACCOUNT -> HASH -> HASHED -> OVER. */
+/* SCRAM: FIRST -> ACCOUNT -> FINAL -> OVER. PLAIN: FIRST -> ACCOUNT -> HASH -> HASHED -> OVER. EXTERNAL and
+ * ANONYMOUS: FIRST -> OVER. */
 enum state {
 	CLIENT_FIRST, /* waits for the client's first message */
 	CLIENT_ASKED, /* the same, after an empty challenge that asked for it */
@@ -64,6 +67,10 @@ struct sasl {
 
 	struct sasl_keys keys;
 	bool is_known; /* there is such an account; else `keys` is made up */
+
+	/* EXTERNAL */
+	const char *const *accounts;
+	unsigned account_count;
 
 	/* SCRAM */
 	const char *first_bare, *server_first;
@@ -116,6 +123,23 @@ unsigned sasl_offer(SSL *ssl, bool plain_without_tls)
 	return offer;
 }
 
+unsigned sasl_mask(const char *list)
+{
+	unsigned mask = 0;
+
+	if (!list)
+		return ~0U;
+	while (*(list += strspn(list, " \t,"))) {
+		size_t n = strcspn(list, " \t,");
+
+		for (unsigned m = 0; m < SASL_MECHANISMS; m++)
+			if (strlen(mechanisms[m].name) == n && strncmp(mechanisms[m].name, list, n) == 0)
+				mask |= 1U << m;
+		list += n;
+	}
+	return mask;
+}
+
 const char *sasl_name(enum sasl_mechanism m)
 {
 	ASSERT(m < SASL_MECHANISMS);
@@ -166,6 +190,7 @@ bool sasl_keys_derive(struct sasl_keys *k, const char *password)
 		             k->server_sha1);
 		scram_derive(EVP_sha256(), prepared, k->salt, k->salt_len, k->iterations, k->stored_sha256,
 		             k->server_sha256);
+		k->has_sha1 = k->has_sha256 = true;
 	}
 	OPENSSL_cleanse(prepared, sizeof prepared);
 	return is_valid;
@@ -336,7 +361,8 @@ static enum sasl_result take_final(struct sasl *s, const char *message, size_t l
 	    arena_printf(&s->arena, "%s,%s,%s", s->first_bare, s->server_first, final.without_proof);
 	bool is_right =
 	    scram_verify(hash, is_sha1 ? s->keys.stored_sha1 : s->keys.stored_sha256, auth, proof);
-	enum sasl_result result = finish(s, is_right);
+	/* Without keys of this hash the account is as one whose password is wrong, and takes as long. */
+	enum sasl_result result = finish(s, is_right && (is_sha1 ? s->keys.has_sha1 : s->keys.has_sha256));
 	if (result != SASL_SUCCESS)
 		return result;
 	scram_sign(hash, is_sha1 ? s->keys.server_sha1 : s->keys.server_sha256, auth, signature);
@@ -363,13 +389,19 @@ static enum sasl_result take_plain(struct sasl *s, const char *message, size_t l
 	return claim(s, user, *message ? message : NULL);
 }
 
+/* Whichever keys there are: an imported account may have those of SHA-1 only. */
+static bool is_plain_sha1(const struct sasl *s)
+{
+	return s->is_known && s->keys.has_sha1 && !s->keys.has_sha256;
+}
+
 void sasl_hash(struct sasl *s)
 {
 	unsigned char server[SCRAM_HASH_MAX];
 
 	ASSERT(s->state == WAIT_HASH);
-	scram_derive(mechanisms[s->mechanism].hash(), s->password, s->keys.salt, s->keys.salt_len,
-	             s->keys.iterations, s->stored, server);
+	scram_derive(is_plain_sha1(s) ? EVP_sha1() : EVP_sha256(), s->password, s->keys.salt,
+	             s->keys.salt_len, s->keys.iterations, s->stored, server);
 	OPENSSL_cleanse(server, sizeof server);
 	OPENSSL_cleanse(s->password, sizeof s->password);
 	s->state = HASHED;
@@ -379,7 +411,48 @@ enum sasl_result sasl_hashed(struct sasl *s, const char **reply)
 {
 	ASSERT(s->state == HASHED);
 	*reply = NULL;
-	return finish(s, CRYPTO_memcmp(s->stored, s->keys.stored_sha256, sizeof s->stored) == 0);
+	if (is_plain_sha1(s))
+		return finish(s, CRYPTO_memcmp(s->stored, s->keys.stored_sha1, 20) == 0);
+	return finish(s, s->keys.has_sha256 && CRYPTO_memcmp(s->stored, s->keys.stored_sha256, 32) == 0);
+}
+
+/* ---- EXTERNAL and ANONYMOUS */
+
+void sasl_open_accounts(struct sasl *s, const char *const *accounts, unsigned count)
+{
+	s->accounts = accounts;
+	s->account_count = count;
+}
+
+/* The message is the authorization identity; XEP-0178 section 2 says when it is needed. */
+static enum sasl_result take_external(struct sasl *s, const char *message, size_t len)
+{
+	if (strlen(message) != len)
+		return fail(s, "malformed-request");
+	for (unsigned i = 0; i < s->account_count && !s->user; i++) {
+		s->user = s->accounts[i];
+		if (*message ? !is_own_address(s, message) : s->account_count > 1)
+			s->user = NULL;
+	}
+	if (!s->user)
+		return fail(s, "invalid-authzid");
+	s->state = OVER;
+	return SASL_SUCCESS;
+}
+
+/* What a guest says of himself (RFC 4505) nobody needs to know. */
+static enum sasl_result take_guest(struct sasl *s)
+{
+	unsigned char drawn[16];
+	struct buffer name = { 0 };
+
+	draw(drawn, sizeof drawn);
+	for (unsigned i = 0; i < sizeof drawn; i++)
+		buffer_addf(&name, "%02x", drawn[i]);
+	s->user = arena_strdup(&s->arena, name.data);
+	buffer_free(&name);
+	s->state = OVER;
+	return SASL_SUCCESS;
 }
 
 /* ---- the steps */
@@ -388,6 +461,10 @@ static enum sasl_result take_message(struct sasl *s, const char *message, size_t
 {
 	if (s->state == CLIENT_FINAL)
 		return take_final(s, message, len, reply);
+	if (s->mechanism == SASL_EXTERNAL)
+		return take_external(s, message, len);
+	if (s->mechanism == SASL_ANONYMOUS)
+		return take_guest(s);
 	return s->mechanism == SASL_PLAIN ? take_plain(s, message, len) : take_first(s, message, len);
 }
 
@@ -400,7 +477,8 @@ enum sasl_result sasl_step(struct sasl *s, const char *base64, const char **repl
 	*reply = NULL;
 	if (!base64)
 		base64 = "";
-	if (s->state == CLIENT_FIRST && !*base64) { /* no initial response: ask for it */
+	/* No initial response: ask for it. A guest has nothing to say (XEP-0175). */
+	if (s->state == CLIENT_FIRST && !*base64 && s->mechanism != SASL_ANONYMOUS) {
 		s->state = CLIENT_ASKED;
 		return SASL_CHALLENGE;
 	}

@@ -1,4 +1,4 @@
-/* sasl.h - one authentication exchange, server side (RFC 4422, 5802, 7677, 4616). It does no input or
+/* sasl.h - one authentication exchange, server side (RFC 4422, 5802, 7677, 4616, 4505). It does no input or
  * output and never waits: whoever drives it (c2s.c) fetches the account and runs the hash.
  *
  *   sasl_begin -> sasl_step -> NEED_ACCOUNT -> sasl_account -> CHALLENGE | NEED_HASH | ...
@@ -19,12 +19,17 @@ enum sasl_mechanism {
 	SASL_SCRAM_SHA_256,
 	SASL_SCRAM_SHA_1,
 	SASL_PLAIN,
+	SASL_EXTERNAL,
+	SASL_ANONYMOUS,
 	SASL_MECHANISMS
 };
 
 /* Which of them a stream offers, in the order of preference: a mask of 1 << enum sasl_mechanism.
- * `ssl` NULL: no TLS, then no -PLUS; PLAIN only with TLS or `plain_without_tls`. */
+ * `ssl` NULL: no TLS, then no -PLUS; PLAIN only with TLS or `plain_without_tls`. EXTERNAL and ANONYMOUS are
+ * the caller's to add. */
 unsigned sasl_offer(SSL *ssl, bool plain_without_tls);
+/* Those in a list of names with blanks or commas between them; NULL: all. What is no name is passed over. */
+unsigned sasl_mask(const char *list);
 const char *sasl_name(enum sasl_mechanism m);
 
 /* The keys of one account, as the database holds them: PBKDF2 of the prepared password per hash. */
@@ -35,7 +40,8 @@ struct sasl_keys {
 	unsigned iterations;
 	unsigned char stored_sha1[20], server_sha1[20];
 	unsigned char stored_sha256[32], server_sha256[32];
-	bool is_disabled; /* account-disabled then answers the right password */
+	bool has_sha1, has_sha256; /* an imported account may have those of one hash only */
+	bool is_disabled;          /* account-disabled then answers the right password */
 };
 #define SASL_ITERATIONS 10000
 #define SASL_SALT_DRAWN 16
@@ -63,6 +69,9 @@ struct sasl;
 #define SASL_SECRET_SIZE 32
 struct sasl *sasl_begin(const char *mechanism, unsigned offered, SSL *ssl, const char *domain,
                         const unsigned char secret[SASL_SECRET_SIZE]);
+/* EXTERNAL (RFC 4422 appendix A): the accounts, by localpart, that the client's certificate opens. They must
+ * live as long as the exchange. The client chooses by authorization identity where there are several. */
+void sasl_open_accounts(struct sasl *s, const char *const *accounts, unsigned count);
 void sasl_free(struct sasl *s); /* in any state; NULL is fine; wipes secrets */
 
 /* Takes the base64 text of <auth/>, <response/> (NULL or "": absent; "=": empty, RFC 6120 section 6.4.2).
@@ -75,7 +84,7 @@ enum sasl_result sasl_account(struct sasl *s, const struct sasl_keys *keys, cons
 void sasl_hash(struct sasl *s);
 enum sasl_result sasl_hashed(struct sasl *s, const char **reply) MUST_CHECK;
 
-/* The prepared localpart the client claims (after NEED_ACCOUNT). */
+/* The prepared localpart the client claims (after NEED_ACCOUNT); for a guest one that was made up. */
 const char *sasl_user(const struct sasl *s);
 enum sasl_mechanism sasl_mechanism(const struct sasl *s);
 /* The failure condition of RFC 6120 section 6.5: "not-authorized", "malformed-request", ... */

@@ -226,6 +226,12 @@ static void ignore_rows(void *arg, const struct rows *rows)
 	(void)rows;
 }
 
+/* Guests whose sessions ended with the server. */
+static const struct sql sql_guests_drop = {
+	.name = "guests_drop",
+	.text = "delete from account where guest = 1",
+};
+
 static void keep_secret(void *arg, const struct rows *rows)
 {
 	struct server *srv = arg;
@@ -275,6 +281,7 @@ static bool open_database(struct server *srv)
 		return fail_free(srv, error);
 	srv->durability = database_durability(srv->db);
 	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error) ||
+	    !database_run(srv->db, &sql_guests_drop, NO_PARAMS, ignore_rows, NULL, &error) ||
 	    !read_secret(srv, &error) || !admin_import_sweep(srv->db, &error))
 		return fail_free(srv, error);
 	return true;

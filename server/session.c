@@ -118,6 +118,42 @@ static void session_answer_all(struct home *h, struct session *s)
 
 /* ---- the end */
 
+static const struct sql sql_guest_remove = {
+	.name = "guest_remove",
+	.text = "delete from account where id = $1 and guest = 1",
+};
+
+struct leaving {
+	struct reactor *reactor;
+	struct jid *guest;
+};
+
+/* The account is gone, so the home is to forget it. */
+static void on_guest_removed(void *arg, const struct rows *rows)
+{
+	struct leaving *l = arg;
+	struct envelope *e = envelope_new(l->reactor, ENV_FORGET);
+
+	(void)rows; /* what could not be deleted goes at the next start */
+	e->home_kind = HOME_USER;
+	e->to = l->guest;
+	e->condition = STREAM_NOT_AUTHORIZED;
+	e->text = "You were a guest.";
+	reactor_post(l->reactor, l->reactor->index, e);
+	mem_free(l);
+}
+
+/* A guest (c2s_guest.c) has no more sessions: nobody can ever log in to his account again. */
+static void guest_leaves(struct home *h)
+{
+	struct leaving *l = mem_alloc(sizeof *l);
+	struct write *w = write_new(h->reactor->store, 0);
+
+	*l = (struct leaving){ .reactor = h->reactor, .guest = jid_ref(h->jid) };
+	write_add(w, &sql_guest_remove, PARAMS(P_INT(h->account)));
+	write_commit(w, on_guest_removed, l);
+}
+
 void session_end(struct home *h, struct session *s)
 {
 	struct reactor *r = h->reactor;
@@ -129,9 +165,11 @@ void session_end(struct home *h, struct session *s)
 	r->counts.sessions--;
 	host_counts_of(r, h->jid)->sessions--;
 	session_free(s);
-	if (h->session_count == 0) {
-		home_idle(h);
-	}
+	if (h->session_count > 0)
+		return;
+	home_idle(h);
+	if (h->is_guest && h->state == HOME_AWAKE)
+		guest_leaves(h);
 }
 
 void session_free(struct session *s)
@@ -152,21 +190,47 @@ void session_free(struct session *s)
 	mem_free(s);
 }
 
-/* The address the client asked for, or one that the server makes (RFC 6120 section 7.6). */
-static struct jid *session_address(struct home *h, const struct envelope *e)
+/* RFC 6120 section 7.6. */
+static struct jid *made_address(struct home *h)
 {
 	unsigned char random[12];
 	struct arena a = { 0 };
 	const char *resource;
 	struct jid *full;
 
-	if (e->from && jid_has_resource(e->from))
-		return jid_ref(e->from);
 	reactor_random(h->reactor, random, sizeof random);
 	resource = base64_encode(&a, random, sizeof random);
 	full = jid_with_resource(h->jid, resource, strlen(resource));
 	arena_free(&a);
 	return full;
+}
+
+/* The address the client asked for, or one that the server makes. */
+static struct jid *session_address(struct home *h, const struct envelope *e)
+{
+	return e->from && jid_has_resource(e->from) ? jid_ref(e->from) : made_address(h);
+}
+
+/* RFC 6120 section 7.7.2.2 leaves it to the host what becomes of a resource that two clients want. */
+static enum conflict_policy session_conflict(const struct home *h)
+{
+	const struct hosts *hosts = h->reactor->hosts;
+	const struct host *host = hosts_find(hosts, jid_domain(h->jid), jid_domain_len(h->jid));
+
+	return (enum conflict_policy)(host ? host->policy.conflict : hosts->none.policy.conflict);
+}
+
+/* `s` has not become a session. Takes both. */
+static void refuse_bind(struct session *s, struct envelope *e, enum stanza_condition condition)
+{
+	struct reactor *r = s->home->reactor;
+	struct envelope *answer = to_stream(r, ENV_UNBOUND, e->stream_reactor, e->stream);
+
+	answer->condition = (uint16_t)condition;
+	reactor_post(r, e->stream_reactor, answer);
+	jid_unref(s->full);
+	mem_free(s);
+	envelope_free(r, e);
 }
 
 void session_bind(struct home *h, struct envelope *e)
@@ -184,15 +248,19 @@ void session_bind(struct home *h, struct envelope *e)
 	s->home = h;
 	s->full = session_address(h, e);
 	old = session_find(h, jid_resource(s->full));
-	if (old) { /* RFC 6120 section 7.7.2.2: the newcomer wins */
+	if (old && session_conflict(h) == CONFLICT_REFUSE) {
+		refuse_bind(s, e, CONFLICT);
+		return;
+	}
+	if (old && session_conflict(h) == CONFLICT_RENAME) {
+		jid_unref(s->full);
+		s->full = made_address(h);
+	} else if (old) {
 		session_close_stream(old, STREAM_CONFLICT, "Another client has taken this resource.");
 		session_end(h, old);
 	}
 	if (h->session_count >= (unsigned)r->conf->limits.sessions_per_account) {
-		reactor_post(r, e->stream_reactor, to_stream(r, ENV_UNBOUND, e->stream_reactor, e->stream));
-		jid_unref(s->full);
-		mem_free(s);
-		envelope_free(r, e);
+		refuse_bind(s, e, RESOURCE_CONSTRAINT);
 		return;
 	}
 	s->id = e->session;

@@ -8,6 +8,7 @@
 
 #include <openssl/hmac.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base64.h"
@@ -290,7 +291,7 @@ static void test_only_what_was_offered(void **state)
 	assert_null(sasl_begin("PLAIN", 1U << SASL_SCRAM_SHA_1, NULL, "example.org", secret));
 	assert_null(sasl_begin("plain", ALL, NULL, "example.org", secret));
 	assert_null(sasl_begin("", ALL, NULL, "example.org", secret));
-	assert_null(sasl_begin("EXTERNAL", ALL, NULL, "example.org", secret));
+	assert_null(sasl_begin("DIGEST-MD5", ALL, NULL, "example.org", secret));
 	assert_int_equal(sasl_offer(NULL, false), 1U << SASL_SCRAM_SHA_256 | 1U << SASL_SCRAM_SHA_1);
 	assert_int_equal(sasl_offer(NULL, true), PLAIN_ONLY);
 	assert_string_equal(sasl_name(SASL_SCRAM_SHA_1_PLUS), "SCRAM-SHA-1-PLUS");
@@ -434,6 +435,145 @@ static void test_unknown_name_looks_known(void **state)
 	mem_free(one);
 	mem_free(again);
 	mem_free(other);
+}
+
+static void expect_plain(const char *message, size_t n, const struct sasl_keys *keys,
+                         const char *condition);
+
+/* Accounts that were imported with the keys of one hash. The other mechanism fails as a wrong password does. */
+static void test_keys_of_one_hash(void **state)
+{
+	struct sasl_keys sha1 = keys_of("pencil", 100), sha256 = sha1;
+
+	(void)state;
+	sha1.has_sha256 = false;
+	memset(sha1.stored_sha256, 0, sizeof sha1.stored_sha256);
+	memset(sha1.server_sha256, 0, sizeof sha1.server_sha256);
+	sha256.has_sha1 = false;
+	memset(sha256.stored_sha1, 0, sizeof sha256.stored_sha1);
+	memset(sha256.server_sha1, 0, sizeof sha256.server_sha1);
+	expect_final("SCRAM-SHA-1", EVP_sha1(), &sha1, "pencil", NULL);
+	expect_final("SCRAM-SHA-1", EVP_sha1(), &sha1, "pencils", "not-authorized");
+	expect_final("SCRAM-SHA-256", EVP_sha256(), &sha1, "pencil", "not-authorized");
+	expect_final("SCRAM-SHA-256", EVP_sha256(), &sha256, "pencil", NULL);
+	expect_final("SCRAM-SHA-1", EVP_sha1(), &sha256, "pencil", "not-authorized");
+	expect_plain("\0user\0pencil", 12, &sha1, NULL);
+	expect_plain("\0user\0pencils", 13, &sha1, "not-authorized");
+	expect_plain("\0user\0pencil", 12, &sha256, NULL);
+	expect_plain("\0user\0pencils", 13, &sha256, "not-authorized");
+	sha1.has_sha1 = false; /* none at all */
+	expect_plain("\0user\0pencil", 12, &sha1, "not-authorized");
+	expect_final("SCRAM-SHA-1", EVP_sha1(), &sha1, "pencil", "not-authorized");
+}
+
+/* ---- EXTERNAL, ANONYMOUS, and lists of names */
+
+static void expect_external(const char *const *accounts, unsigned count, const char *base64,
+                            const char *user)
+{
+	struct sasl *s = sasl_begin("EXTERNAL", ALL, NULL, "example.org", secret);
+	const char *reply;
+
+	sasl_open_accounts(s, accounts, count);
+	enum sasl_result result = sasl_step(s, base64, &reply);
+	if (result == SASL_CHALLENGE) /* no initial response */
+		result = sasl_step(s, "", &reply);
+	assert_null(reply);
+	assert_int_equal(result, user ? SASL_SUCCESS : SASL_FAILURE);
+	if (user)
+		assert_string_equal(sasl_user(s), user);
+	else
+		assert_non_null(strstr("invalid-authzid malformed-request", sasl_condition(s)));
+	sasl_free(s);
+}
+
+static void test_external(void **state)
+{
+	static const char *const accounts[] = { "juliet", "nurse" };
+	struct arena a = { 0 };
+
+	(void)state;
+	expect_external(accounts, 1, "=", "juliet");
+	expect_external(accounts, 1, NULL, "juliet");
+	expect_external(accounts, 2, "=", NULL); /* which one? */
+	expect_external(accounts, 2, base64_encode(&a, "nurse@example.org", 17), "nurse");
+	expect_external(accounts, 2, base64_encode(&a, "Juliet@EXAMPLE.org", 18), "juliet");
+	expect_external(accounts, 1, base64_encode(&a, "nurse@example.org", 17), NULL);
+	expect_external(accounts, 2, base64_encode(&a, "juliet@example.com", 18), NULL);
+	expect_external(accounts, 2, base64_encode(&a, "juliet@example.org/balcony", 26), NULL);
+	expect_external(accounts, 2, base64_encode(&a, "juliet", 6), NULL);
+	expect_external(accounts, 1, base64_encode(&a, "juliet@example.org\0x", 20), NULL);
+	expect_external(accounts, 0, "=", NULL);
+	arena_free(&a);
+}
+
+static void test_anonymous(void **state)
+{
+	struct sasl *s = sasl_begin("ANONYMOUS", ALL, NULL, "example.org", secret);
+	struct sasl *other = sasl_begin("ANONYMOUS", ALL, NULL, "example.org", secret);
+	const char *reply;
+
+	(void)state;
+	assert_int_equal(sasl_step(s, NULL, &reply), SASL_SUCCESS);
+	assert_int_equal(step(other, "juliet@example.org", &reply),
+	                 SASL_SUCCESS); /* says nothing about who it is */
+	assert_int_equal(strlen(sasl_user(s)), 32);
+	assert_int_equal(strlen(sasl_user(other)), 32);
+	assert_string_not_equal(sasl_user(s), sasl_user(other));
+	sasl_free(s);
+	sasl_free(other);
+}
+
+static void test_mask(void **state)
+{
+	(void)state;
+	assert_int_equal(sasl_mask(NULL), ~0U);
+	assert_int_equal(sasl_mask(""), 0);
+	assert_int_equal(sasl_mask("PLAIN"), 1U << SASL_PLAIN);
+	assert_int_equal(sasl_mask(" SCRAM-SHA-1-PLUS,  EXTERNAL plain PLAINS"),
+	                 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_EXTERNAL);
+}
+
+/* ---- time */
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Of the slow part of PLAIN, the least of a few. */
+static double hash_time(const struct sasl_keys *keys)
+{
+	double least = 1e9;
+
+	for (unsigned i = 0; i < 9; i++) {
+		struct sasl *s = begin("PLAIN");
+		const char *reply;
+
+		assert_int_equal(step_bytes(s, "\0user\0wrong", 11, &reply), SASL_NEED_ACCOUNT);
+		double began = seconds();
+		assert_int_equal(sasl_account(s, keys, &reply), SASL_NEED_HASH);
+		sasl_hash(s);
+		assert_int_equal(sasl_hashed(s, &reply), SASL_FAILURE);
+		double took = seconds() - began;
+		least = took < least ? took : least;
+		sasl_free(s);
+	}
+	return least;
+}
+
+/* How long it takes does not tell whether there is such an account. */
+static void test_unknown_takes_as_long(void **state)
+{
+	struct sasl_keys keys = keys_of("pencil", SASL_ITERATIONS);
+	double ratio = hash_time(&keys) / hash_time(NULL);
+
+	(void)state;
+	if (ratio < 0.8 || ratio > 1.25)
+		fail_msg("a wrong password takes %.2f times as long as an unknown account", ratio);
 }
 
 static void test_broken_row(void **state)
@@ -613,7 +753,8 @@ static void test_plus_logins(void **state)
 		connect_pair(&p, certs, versions[i], true);
 		connect_pair(&other, certs, versions[i], true);
 		assert_int_equal(sasl_channel_bindings(p.server), SASL_CB_EXPORTER | SASL_CB_END_POINT);
-		assert_int_equal(sasl_offer(p.server, false), ALL);
+		assert_int_equal(sasl_offer(p.server, false),
+		                 ALL & ~(1U << SASL_EXTERNAL | 1U << SASL_ANONYMOUS));
 		login_plus(&p, &p, "tls-exporter", NULL);
 		login_plus(&p, &p, "tls-server-end-point", NULL);
 		login_plus(&p, &other, "tls-exporter", "not-authorized");
@@ -684,6 +825,11 @@ int main(void)
 		cmocka_unit_test(test_scram_logins),
 		cmocka_unit_test(test_final_messages),
 		cmocka_unit_test(test_unknown_name_looks_known),
+		cmocka_unit_test(test_keys_of_one_hash),
+		cmocka_unit_test(test_external),
+		cmocka_unit_test(test_anonymous),
+		cmocka_unit_test(test_mask),
+		cmocka_unit_test(test_unknown_takes_as_long),
 		cmocka_unit_test(test_broken_row),
 		cmocka_unit_test(test_plain),
 		cmocka_unit_test(test_free_in_any_state),
