@@ -21,7 +21,7 @@ struct spool;
 struct spool_dir;
 
 #define SPOOL_IDENTITY 16
-#define SPOOL_READ (1 << 20) /* bytes read at a time, or one frame */
+#define SPOOL_READ (256 << 10) /* bytes read at a time, or one frame: the next transaction */
 
 /* Makes the directory when it is missing, locks it, and looks at what an earlier process has left. False,
  * with a sentence, when that cannot be done, or when it was written for another database. `bound`: bytes, of

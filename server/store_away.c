@@ -6,8 +6,8 @@
  * refused; but what the database may have got already waits (`held`), as nobody knows whether it happened.
  *
  * When the database can be written to again, the spool is read back group by group, oldest first, and new
- * groups go on joining it at the end. Only when little is left to be read do new ones wait in memory; then
- * the files are removed, what was held is sent, and all is as before. Everything so arrives in the order in
+ * groups go on joining it at the end, half as fast at most. When little is left they wait in memory; then the
+ * files are removed, what was held is sent, and all is as before. Everything so arrives in the order in
  * which it counted as committed. It may arrive twice (a write that was in flight, or after a restart in
  * mid-way), but never once more after something newer: so it is enough that each write is safe to repeat. */
 #include <string.h>
@@ -60,6 +60,7 @@ void away_store_open(struct store *s)
 	log_info("store", NULL, "the spool %s has %llu bytes that are not in the database yet",
 	         s->db->options.spool, (unsigned long long)spool_bytes(s->spool));
 	s->is_spooling = true;
+	s->ceiling = UINT64_MAX;
 	s->counts.spool_since = (int64_t)time(NULL);
 }
 
@@ -102,6 +103,7 @@ void away_begin(struct store *s)
 	if (!s->spool || s->is_spooling)
 		return;
 	s->is_spooling = true;
+	s->ceiling = UINT64_MAX;
 	s->counts.spool_since = (int64_t)time(NULL);
 	log_warn("store", NULL,
 	         "the database does not answer: messages are kept in %s until it does, changes are refused",
@@ -144,6 +146,7 @@ void away_strip(struct store *s)
 	struct group *g = s->sent;
 	struct write *w;
 
+	s->ceiling = UINT64_MAX; /* of the next attempt */
 	if (!g || !g->is_spooled || g->is_replay || s->can_write)
 		return;
 	s->sent = NULL;
@@ -210,10 +213,14 @@ static bool group_has(const struct group *g, enum away away)
 	return false;
 }
 
-/* The end of the spool is near, and the database answers: new groups wait for it in memory. */
+/* The database answers: new groups wait for it in memory when the end of the spool is near, or when it does
+ * not become shorter. */
 static bool is_catching_up(const struct store *s)
 {
-	return s->can_write && !s->is_write_away && !s->is_closing && spool_unread(s->spool) <= SPOOL_READ;
+	uint64_t unread = spool_unread(s->spool);
+
+	return s->can_write && !s->is_write_away && !s->is_closing &&
+	       (unread <= SPOOL_READ || unread >= s->ceiling);
 }
 
 /* The next group that belongs into the spool, or NULL. */
@@ -283,6 +290,7 @@ void away_replayed(struct store *s, struct group *g)
 	struct write *w;
 	bool is_refused = false;
 
+	s->ceiling -= s->ceiling < SPOOL_READ / 2 ? s->ceiling : SPOOL_READ / 2;
 	s->replayed += g->writes;
 	while ((w = group_take(g))) {
 		is_refused |= w->rows.status == STORE_FAILED;
@@ -311,6 +319,8 @@ void away_replay(struct store *s)
 	if (!s->is_spooling || !s->can_write || s->sent || s->is_closing || spool_is_reading(s->spool))
 		return;
 	if (spool_unread(s->spool)) {
+		if (s->ceiling > spool_unread(s->spool))
+			s->ceiling = spool_unread(s->spool);
 		spool_read(s->spool, on_read, s);
 	} else if (s->appending) {
 		return; /* on_appended comes back */

@@ -140,6 +140,7 @@ struct store {
 	struct spool *spool;    /* or NULL */
 	bool is_spooling;       /* groups go to the spool, until all of it is in the database */
 	bool is_full;           /* they cannot: the log knows */
+	uint64_t ceiling;       /* unread bytes beyond which new groups wait while it is read back */
 	uint64_t replayed;      /* writes read back so far, for the log */
 	uint64_t appending;     /* ticket of the group that is being written to the spool, or 0 */
 	struct group *spooling; /* taken from `open` for it */

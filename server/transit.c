@@ -58,21 +58,29 @@ void transit_end(struct reactor *r, struct envelope *e)
 }
 
 /* Rows of what has arrived: its entry is there. It happens when step one waited in the spool of one reactor
- * while another one had a database for step two. Entry ids are about as old as the record; an hour for a
- * clock that was set back. */
+ * while another one had a database for step two, so the two were made within moments; ids are times. One range
+ * of entries is read per recipient (offset 0 keeps it so), however many rows there are. */
 static const struct sql sql_sweep = {
 	.name = "transit_sweep",
-	.text = "delete from transit where exists (select 1 from host h join account a on a.host = h.id"
-		" join entry e on e.owner = a.id and e.id > transit.record - 3686400000000"
-		" where h.name = split_part(split_part(transit.recipient, '/', 1), '@', 2)"
-		" and a.name = split_part(transit.recipient, '@', 1)"
-		" and e.record = transit.record and e.is_out = 0)",
-	.sqlite = "delete from transit where exists (select 1 from host h join account a on a.host = h.id"
-		  " join entry e on e.owner = a.id and e.id > transit.record - 3686400000000"
-		  " where substr(transit.recipient || '/', 1, length(a.name) + length(h.name) + 2)"
-		  " = a.name || '@' || h.name || '/'"
-		  " and a.name = substr(transit.recipient, 1, instr(transit.recipient, '@') - 1)"
-		  " and e.record = transit.record and e.is_out = 0)",
+	.text =
+	    "delete from transit where (record, split_part(recipient, '/', 1)) in ("
+	    "select e.record, bare from (select split_part(recipient, '/', 1) as bare,"
+	    " min(record) - 10240000000 as low, max(record) + 61440000000 as high"
+	    " from transit where record is not null group by 1 offset 0) as t"
+	    " join host h on h.name = split_part(bare, '@', 2)"
+	    " join account a on a.host = h.id and a.name = split_part(bare, '@', 1)"
+	    " cross join lateral (select record from entry where owner = a.id and id between low and high"
+	    " and is_out = 0 offset 0) as e)",
+	.sqlite = "delete from transit where"
+		  " (record, substr(recipient || '/', 1, instr(recipient || '/', '/') - 1)) in ("
+		  "select e.record, bare from (select"
+		  " substr(recipient || '/', 1, instr(recipient || '/', '/') - 1) as bare,"
+		  " min(record) - 10240000000 as low, max(record) + 61440000000 as high"
+		  " from transit where record is not null group by 1) as t"
+		  " cross join host h cross join account a cross join entry e"
+		  " where h.name = substr(bare, instr(bare, '@') + 1)"
+		  " and a.host = h.id and a.name = substr(bare, 1, instr(bare, '@') - 1)"
+		  " and e.owner = a.id and e.id between low and high and e.is_out = 0)",
 };
 
 uint64_t transit_sweep(struct reactor *r)
@@ -97,6 +105,7 @@ struct replay {
 	struct reactor *reactor;
 	void (*done)(struct reactor *r, bool ok);
 	struct timer timer;
+	bool was_spooled;
 	int64_t last;
 	unsigned count, stuck; /* rows routed again, and rows that nobody understands */
 	unsigned waited;       /* ms */
@@ -234,11 +243,13 @@ static void on_spool(struct timer *t)
 	struct reactor *r = replay->reactor;
 
 	if (store_is_spooling(r->store) && !r->is_stopping) {
+		replay->was_spooled = true;
 		timer_set(&r->wheel, t, ARRIVE_CHECK_MS);
 		return;
 	}
 	timer_init(t, on_check);
-	store_read(r->store, transit_sweep(r), &sql_newest, NO_PARAMS, on_newest, replay);
+	store_read(r->store, replay->was_spooled ? transit_sweep(r) : 0, &sql_newest, NO_PARAMS, on_newest,
+	           replay);
 }
 
 void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok))

@@ -70,6 +70,10 @@ class PostgreSQL:
 
     def __init__(self, directory):
         self.dir, self.count = directory, 0
+        self.start()
+
+    def start(self):
+        directory = self.dir
         answer = subprocess.run([os.path.join(TREE, "tests", "postgres"), "start", directory],
                                 capture_output=True, text=True)
         if answer.returncode:
@@ -91,7 +95,12 @@ class PostgreSQL:
             raise Broken("psql: %s" % answer.stderr)
         return [line.split("\t") for line in answer.stdout.splitlines()]
 
+    def pid(self):
+        return subprocess.run([os.path.join(TREE, "tests", "postgres"), "pid", self.dir], capture_output=True,
+                              text=True, check=True).stdout.strip()
+
     def stop(self):
+        """At once, as by a crash."""
         subprocess.run([os.path.join(TREE, "tests", "postgres"), "stop", self.dir], capture_output=True)
 
 
@@ -129,7 +138,8 @@ class Musterd:
         if self.conninfo:
             self.store.update(engine="postgresql", conninfo=json.dumps(self.conninfo))
         else:
-            self.store.update(engine="sqlite", path=os.path.join(self.dir, "muster.db"))
+            self.store.setdefault("path", os.path.join(self.dir, "muster.db"))
+            self.store.update(engine="sqlite")
         self.store.setdefault("spool", os.path.join(self.dir, "spool"))
         lines = lambda d: "".join("  %s: %s\n" % i for i in d.items()).rstrip("\n")
         with open(self.conf, "w") as f:
@@ -225,7 +235,7 @@ class Musterd:
         """Rows of the database, read past the server."""
         if self.conninfo:
             return PostgreSQL.query(self.conninfo, sql)
-        with sqlite3.connect("file:%s?mode=ro" % os.path.join(self.dir, "muster.db"), uri=True) as db:
+        with sqlite3.connect("file:%s?mode=ro" % self.store["path"], uri=True) as db:
             return [list(row) for row in db.execute(sql)]
 
     def execute(self, sql):
