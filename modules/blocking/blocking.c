@@ -25,16 +25,21 @@ static const struct sql sql_load = {
 	.text = "select address from block where owner = $1",
 };
 
-static enum verdict on_load(struct ctx *c, const struct rows *rows)
+static void read_rows(struct blocks *blocks, const struct rows *rows)
 {
 	for (unsigned i = 0; i < rows_count(rows); i++) {
 		const char *text = rows_text(rows, i, 0);
 		struct jid *j = jid_parse(text, strlen(text));
 
 		if (j) /* else written by plain SQL, and no address */
-			blocks_add(home_blocks(c->home), j);
+			blocks_add(blocks, j);
 		jid_unref(j);
 	}
+}
+
+static enum verdict on_load(struct ctx *c, const struct rows *rows)
+{
+	read_rows(home_blocks(c->home), rows);
 	return DONE;
 }
 
@@ -134,18 +139,21 @@ static void push(struct ctx *c, const char *name, const struct edit *e)
 
 /* ---- block */
 
-static void tell_gone(struct ctx *c, const struct jid *to)
+/* Sends at once, or with the change that is being made. */
+typedef void sender(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st);
+
+static void tell_gone(struct ctx *c, const struct jid *to, sender *send)
 {
 	struct session *s;
 
 	SESSION_EACH (s, c->home)
 		if (s->presence)
-			route_after(c, s->full, to, stanza_presence(PRESENCE_UNAVAILABLE));
+			send(c, s->full, to, stanza_presence(PRESENCE_UNAVAILABLE));
 }
 
 /* Whoever may see the user's presence, or was told it directly, sees him go (section 3.3). He is told
  * before the block holds. */
-static void tell_unavailable(struct ctx *c, const struct edit *e)
+static void tell_unavailable(struct ctx *c, const struct edit *e, sender *send)
 {
 	struct roster *roster = home_roster(c->home);
 	const struct roster_item *item = NULL;
@@ -156,26 +164,32 @@ static void tell_unavailable(struct ctx *c, const struct edit *e)
 	while ((item = roster_walk(roster, item)))
 		if (roster_sees_us(item) && !is_blocked(c->home, item->jid) &&
 		    blocks_cover(&e->changed, item->jid))
-			tell_gone(c, item->jid);
+			tell_gone(c, item->jid, send);
 	while ((b = blocks_walk(&e->changed, b)))
 		if (jid_has_resource(b->jid) && roster_sees_us(roster_find(roster, b->jid)))
-			tell_gone(c, b->jid);
+			tell_gone(c, b->jid, send);
 	SESSION_EACH (s, c->home)
 		for (d = s->directed; d; d = d->next)
 			if (blocks_cover(&e->changed, d->to) && !is_blocked(c->home, d->to))
-				route_after(c, s->full, d->to, stanza_presence(PRESENCE_UNAVAILABLE));
+				send(c, s->full, d->to, stanza_presence(PRESENCE_UNAVAILABLE));
+}
+
+static void apply_block(struct ctx *c, const struct edit *e)
+{
+	const struct block *b = NULL;
+
+	while ((b = blocks_walk(&e->changed, b)))
+		blocks_add(home_blocks(c->home), b->jid);
+	push(c, "block", e);
 }
 
 static enum verdict on_blocked(struct ctx *c, const struct rows *r)
 {
 	struct edit *e = c->own;
-	const struct block *b = NULL;
 
 	if (rows_status(r) != STORE_OK)
 		return edit_end(e, refuse_unstored(c, r));
-	while ((b = blocks_walk(&e->changed, b)))
-		blocks_add(home_blocks(c->home), b->jid);
-	push(c, "block", e);
+	apply_block(c, e);
 	return edit_end(e, reply(c, NULL));
 }
 
@@ -194,7 +208,7 @@ static enum verdict start_block(struct ctx *c, struct edit *e)
 	w = begin_write(c);
 	while ((b = blocks_walk(&e->changed, b)))
 		write_add(w, &sql_add, PARAMS(P_INT(home_account(c->home)), P_TEXT(b->jid->text)));
-	tell_unavailable(c, e);
+	tell_unavailable(c, e, route_after);
 	return change(c, w, on_blocked);
 }
 
@@ -235,19 +249,25 @@ static void tell_available(struct ctx *c, const struct edit *e)
 			tell_present(c, b->jid, roster_find(roster, b->jid));
 }
 
-static enum verdict on_unblocked(struct ctx *c, const struct rows *r)
+static void apply_unblock(struct ctx *c, const struct edit *e)
 {
-	struct edit *e = c->own;
 	const struct block *b = NULL;
 	struct block *gone;
 
-	if (rows_status(r) != STORE_OK)
-		return edit_end(e, refuse_unstored(c, r));
 	while ((b = blocks_walk(&e->changed, b)))
 		if ((gone = blocks_find(home_blocks(c->home), b->jid)))
 			blocks_remove(home_blocks(c->home), gone);
 	push(c, "unblock", e);
 	tell_available(c, e);
+}
+
+static enum verdict on_unblocked(struct ctx *c, const struct rows *r)
+{
+	struct edit *e = c->own;
+
+	if (rows_status(r) != STORE_OK)
+		return edit_end(e, refuse_unstored(c, r));
+	apply_unblock(c, e);
 	return edit_end(e, reply(c, NULL));
 }
 
@@ -277,10 +297,42 @@ static enum verdict on_unblock(struct ctx *c)
 	return edit_end(e, v == PASS ? start_unblock(c, e) : v);
 }
 
+/* ---- somebody else has changed the rows */
+
+static void difference(struct edit *e, const struct blocks *of, const struct blocks *without)
+{
+	const struct block *b = NULL;
+
+	while ((b = blocks_walk(of, b)))
+		if (!blocks_find(without, b->jid))
+			blocks_add(&e->changed, b->jid);
+}
+
+static enum verdict on_reload(struct ctx *c, const struct rows *rows)
+{
+	struct edit added = { 0 }, removed = { 0 };
+	struct blocks now = { 0 };
+
+	read_rows(&now, rows);
+	difference(&added, &now, home_blocks(c->home));
+	difference(&removed, home_blocks(c->home), &now);
+	if (added.changed.items.count) {
+		tell_unavailable(c, &added, route);
+		apply_block(c, &added);
+	}
+	if (removed.changed.items.count)
+		apply_unblock(c, &removed);
+	blocks_free(&now);
+	blocks_free(&added.changed);
+	blocks_free(&removed.changed);
+	return DONE;
+}
+
 static const char *const features[] = { BLOCKING_NS, NULL };
 
 static const struct hook hooks[] = {
 	ON_LOAD(HOME_USER, &sql_load, on_load),
+	ON_RELOAD(HOME_USER, &sql_load, on_reload),
 	ON_IQ_GET(BLOCKING_NS, "blocklist", HOME_USER, on_get),
 	ON_IQ_SET(BLOCKING_NS, "block", HOME_USER, on_block),
 	ON_IQ_SET(BLOCKING_NS, "unblock", HOME_USER, on_unblock),

@@ -5,3 +5,6 @@ create table block (
 	address text not null,
 	primary key (owner, address)
 );
+
+-- Live, as the contact list is.
+call muster_watch('block', 'roster', 'owner');
