@@ -222,6 +222,10 @@ static const struct argument commit_arguments[] = {
 	{ "mode", ARGUMENT_TEXT, true, "what is done with accounts that are there: new, skip, update" },
 	{ 0 },
 };
+static const struct argument migrate_arguments[] = {
+	{ "dry_run", ARGUMENT_BOOL, false, "whether to say only what would be done; false" },
+	{ 0 },
+};
 static const struct argument export_arguments[] = {
 	{ "host", ARGUMENT_TEXT, false, "only of this domain" },
 	{ "keys", ARGUMENT_BOOL, false, "with what is needed to log in; false" },
@@ -257,6 +261,8 @@ const struct command admin_commands[] = {
 	{ "import rows", "Takes a portion of it.", rows_arguments, admin_import_rows },
 	{ "import commit", "Makes the accounts.", commit_arguments, admin_import_commit },
 	{ "import drop", "Gives it up.", batch_arguments, admin_import_drop },
+	{ "db check", "Examines the database.", NULL, admin_db_check },
+	{ "db migrate", "Brings the tables up to date.", migrate_arguments, admin_db_migrate },
 	{ "session list", "Lists sessions.", of_host_arguments, admin_session_list },
 	{ "session kick", "Ends sessions.", session_arguments, admin_session_kick },
 	{ "announce", "Sends a message to the users of a domain.", announce_arguments, admin_announce },

@@ -7,6 +7,7 @@
  * admin_list.c     views of accounts
  * admin_import.c   many accounts at once
  * admin_announce.c messages to users
+ * admin_db.c       the database itself
  * admin_session.c  sessions
  * admin_metrics.c  status, metrics, top, drain
  *
@@ -46,6 +47,10 @@ void admin_import_commit(struct request *r);
 void admin_import_drop(struct request *r);
 /* At the start: removes what imports have left that did not live to their end. */
 bool admin_import_sweep(struct database *db, char **error) MUST_CHECK;
+void admin_db_check(struct request *r);
+void admin_db_migrate(struct request *r);
+/* Serves these two alone, on srv->admin_fd, until that ends. */
+void admin_db_serve(struct server *srv);
 void admin_session_list(struct request *r);
 void admin_session_kick(struct request *r);
 void admin_status(struct request *r);

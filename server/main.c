@@ -67,11 +67,12 @@ static int inspect(const char *path, bool show, const char *what)
 }
 
 /* What the arguments ask for. --admin-fd is musterctl's, and in no help: it starts a musterd that serves the
- * socket of that number and nothing else. */
+ * socket of that number and nothing else, with --admin-database without opening the database first. */
 struct wish {
 	const char *path, *describe;
 	bool check, show, version, help;
 	const char *admin_fd;
+	bool admin_database;
 };
 
 /* False: an argument that is not known, or one that lacks its value. (getopt_long's struct option is
@@ -95,6 +96,8 @@ static bool wish_read(struct wish *w, char **argv)
 			if (!*++at)
 				return false;
 			w->describe = *at;
+		} else if (strcmp(a, "--admin-database") == 0) {
+			w->admin_database = true;
 		} else if (strcmp(a, "--check") == 0) {
 			w->check = true;
 		} else if (strcmp(a, "--show-config") == 0) {
@@ -128,6 +131,6 @@ int main(int argc, char **argv)
 	}
 	hash_seed(false);
 	if (w.admin_fd)
-		return server_run_offline(w.path, (int)strtol(w.admin_fd, NULL, 10));
+		return server_run_offline(w.path, (int)strtol(w.admin_fd, NULL, 10), w.admin_database);
 	return w.check || w.show || w.describe ? inspect(w.path, w.show, w.describe) : server_run(w.path);
 }

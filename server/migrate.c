@@ -188,3 +188,27 @@ bool migrate(struct database *db, char **error)
 	migrations_free(&m);
 	return is_ok;
 }
+
+/* ---- for whoever only looks */
+
+static const struct sql sql_has_table = {
+	.name = "migrate_has_table",
+	.text = "select count(*) from pg_tables where tablename = 'schema_version'"
+		" and schemaname = any (current_schemas(false))",
+	.sqlite = "select count(*) from sqlite_master where name = 'schema_version'",
+};
+
+bool database_migrations(struct database *db,
+                         void (*fn)(void *arg, unsigned number, const char *name, bool is_applied),
+                         void *arg, char **error)
+{
+	struct migrations m = { 0 };
+	int64_t has_table = 0, newest = 0;
+	bool is_ok = migrations_find(&m, db, error) &&
+	             database_run(db, &sql_has_table, NO_PARAMS, on_newest, &has_table, error) &&
+	             (!has_table || database_run(db, &sql_newest, NO_PARAMS, on_newest, &newest, error));
+	for (unsigned i = 0; is_ok && i < m.count; i++)
+		fn(arg, m.list[i].number, m.list[i].name, m.list[i].number <= newest);
+	migrations_free(&m);
+	return is_ok;
+}

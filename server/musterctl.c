@@ -47,6 +47,10 @@ static const struct flag import_flags[] = {
 	{ "--host", "HOST", "takes accounts of this domain only; others are mistakes" },
 	{ 0 },
 };
+static const struct flag migrate_flags[] = {
+	{ "--dry-run", NULL, "lists what would be done" },
+	{ 0 },
+};
 static const struct flag export_flags[] = {
 	{ "--host", "HOST", "only the accounts of this domain" },
 	{ "--keys", NULL, "with the keys by which accounts log in: keep the file secret" },
@@ -320,6 +324,22 @@ const struct verb verbs[] = {
 	    .show = show_stopped,
 	},
 	{
+	    .name = "db check",
+	    .about = "Examines the database: tables, durability, what is of no use, what to do.",
+	    .more = "Ends with 1 when there is something to do.",
+	    .is_database = true,
+	    .show = show_db,
+	},
+	{
+	    .name = "db migrate",
+	    .about = "Brings the tables up to date, as the start of musterd does.",
+	    .more = "While the server runs there is nothing to do.",
+	    .flags = migrate_flags,
+	    .prepare = flags_to_args,
+	    .is_database = true,
+	    .show = show_db,
+	},
+	{
 	    .name = "config check",
 	    .about = "Checks a configuration file; needs no server.",
 	    .more = "Without FILE it checks the one of --config, or the default one. It runs \"musterd "
@@ -420,6 +440,8 @@ int ask_server(struct call *c)
 	json_t *result = talk(c, c->verb->name, json_incref(c->args), on_page, gathered);
 	if (result) {
 		show_warnings(result);
+		if (json_array_size(json_object_get(result, "findings")))
+			c->status = CONTROL_REFUSED;
 		if (c->is_json)
 			print_json(c, gathered, result);
 		else

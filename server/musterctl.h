@@ -69,6 +69,7 @@ struct verb {
 	const struct table *table;
 	const char *done; /* "Added": is followed by the address or name in the result, and a full stop */
 	bool is_live;     /* needs a server that runs: is about sessions, traffic, the process */
+	bool is_database; /* without a server: also where the tables are not up to date */
 	bool ends_server; /* then it has ended when talk returns a result, or c->is_ending is set */
 };
 
@@ -172,6 +173,7 @@ void show_warnings(const json_t *result);
 void show_status(struct call *c, const json_t *result);
 void show_stopped(struct call *c, const json_t *result);
 void show_user(struct call *c, const json_t *result);
+void show_db(struct call *c, const json_t *result);
 void show_kicked(struct call *c, const json_t *result);
 void show_padded(const char *text, int width);
 

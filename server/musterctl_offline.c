@@ -44,7 +44,8 @@ static void become_musterd(const struct call *c, const char *program, int fd)
 	int null = open("/dev/null", O_RDONLY);
 	unsetenv("NOTIFY_SOCKET");
 	if (null >= 0 && dup2(null, STDIN_FILENO) == STDIN_FILENO && fcntl(fd, F_SETFD, 0) == 0)
-		execlp(program, program, "--config", talk_config(c), "--admin-fd", number, (char *)NULL);
+		execlp(program, program, "--config", talk_config(c), "--admin-fd", number,
+		       c->verb && c->verb->is_database ? "--admin-database" : (char *)NULL, (char *)NULL);
 	_exit(CANNOT_RUN);
 }
 

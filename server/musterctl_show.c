@@ -259,3 +259,26 @@ void show_user(struct call *c, const json_t *result)
 		       json_string_value(json_object_get(session, "since")));
 	}
 }
+
+static const struct status_row db_rows[] = {
+	{ "Engine", "engine", PLAIN, NULL },
+	{ "Place", "place", PLAIN, NULL },
+	{ "Tables", "schema", PLAIN, "" },
+	{ "Durability", "durability", PLAIN, NULL },
+};
+
+void show_db(struct call *c, const json_t *result)
+{
+	const json_t *name, *found;
+	size_t i;
+	(void)c;
+	show_page(db_rows, COUNT_OF(db_rows), result);
+	json_array_foreach(json_object_get(result, "pending"), i, name)
+	{
+		show_padded(i ? "" : "To be done", 13);
+		puts(json_string_value(name));
+	}
+	json_array_foreach(json_object_get(result, "findings"), i, found)
+	    printf("\n%s.\n%s\n", json_string_value(json_object_get(found, "finding")),
+	           json_string_value(json_object_get(found, "advice")));
+}

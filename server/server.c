@@ -257,13 +257,11 @@ static bool read_secret(struct server *srv, char **error)
 	       database_run(srv->db, &sql_secret, NO_PARAMS, keep_secret, srv, error);
 }
 
-static bool open_database(struct server *srv)
+static void choose_database(struct server *srv)
 {
 	const struct conf *c = srv->conf;
-	struct database_options *o = &srv->database_options;
-	char *error = NULL;
 
-	*o = (struct database_options){
+	srv->database_options = (struct database_options){
 		.is_postgresql = c->store.engine == ENGINE_POSTGRESQL,
 		.path = c->store.path,
 		.conninfo = c->store.conninfo,
@@ -276,7 +274,13 @@ static bool open_database(struct server *srv)
 		.spool_bytes = (uint64_t)c->store.spool_bytes,
 		.test_commit_delay_ms = (unsigned)c->store.test_commit_delay,
 	};
-	srv->db = database_open(o, &error);
+}
+
+static bool open_database(struct server *srv)
+{
+	char *error = NULL;
+
+	srv->db = database_open(&srv->database_options, &error);
 	if (!srv->db)
 		return fail_free(srv, error);
 	srv->durability = database_durability(srv->db);
@@ -478,16 +482,19 @@ static bool open_all(struct server *srv, int *lock)
 	if (privilege_is_kept(srv->conf) && srv->admin_fd < 0)
 		log_warn("server", NULL,
 		         "runs as root: name a user of its own (node.user) to give that up at the start");
-	return load_modules(srv) && lock_run_dir(srv, lock) && open_database(srv);
+	choose_database(srv);
+	return load_modules(srv) && lock_run_dir(srv, lock) &&
+	       (srv->is_database_only || open_database(srv));
 }
 
-static int run(const char *path, int admin_fd)
+static int run(const char *path, int admin_fd, bool is_database_only)
 {
 	struct server *srv = mem_zalloc(sizeof *srv);
 	char *errors = NULL;
 	int lock = -1, status = 2;
 
 	srv->admin_fd = admin_fd;
+	srv->is_database_only = is_database_only;
 	signal(SIGUSR1, SIG_IGN); /* the log that is about to be opened is a new one */
 	notify_open(&srv->notify, admin_fd < 0);
 	srv->gate = gate_new();
@@ -496,6 +503,9 @@ static int run(const char *path, int admin_fd)
 		fail_free(srv, errors);
 	} else if (!open_all(srv, &lock)) {
 		status = 1;
+	} else if (srv->is_database_only) {
+		admin_db_serve(srv);
+		status = 0;
 	} else {
 		raise_file_limit();
 		srv->started = (int64_t)time(NULL);
@@ -514,10 +524,10 @@ static int run(const char *path, int admin_fd)
 
 int server_run(const char *path)
 {
-	return run(path, -1);
+	return run(path, -1, false);
 }
 
-int server_run_offline(const char *path, int fd)
+int server_run_offline(const char *path, int fd, bool is_database_only)
 {
-	return run(path, fd);
+	return run(path, fd, is_database_only);
 }

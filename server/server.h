@@ -32,6 +32,7 @@ struct server {
 	struct cert_watch *cert_watch; /* reactor 0 only */
 	struct control *control;       /* reactor 0 only, as are the signal handlers */
 	int admin_fd;             /* >= 0: no listeners, no traffic; only the commands that come on it */
+	bool is_database_only;    /* then: does not even open the database by itself */
 	struct buffer complaints; /* then: why it cannot */
 	uv_signal_t signals[4];
 	struct notify notify; /* reactor 0 only */
@@ -47,8 +48,9 @@ struct server {
  * Returns the process' exit status. */
 int server_run(const char *path);
 /* The same under the same lock, but it listens nowhere and routes nothing: it serves the commands that come
- * on the connected socket `fd`, and ends with it. For musterctl where no server runs. */
-int server_run_offline(const char *path, int fd);
+ * on the connected socket `fd`, and ends with it. For musterctl where no server runs. With
+ * `is_database_only` it does not even open the database, and knows the commands of admin_db.c only. */
+int server_run_offline(const char *path, int fd, bool is_database_only);
 
 /* Ends gracefully: listeners closed, every stream told system-shutdown, everything written committed.
  * Called on reactor 0; a second call does not wait for clients. */

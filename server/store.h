@@ -80,6 +80,7 @@ struct database_options {
 	unsigned waiting_reads;    /* bound on reads that wait (10000) */
 	const char *spool;         /* directory of the spool, or NULL: writes wait in memory */
 	uint64_t spool_bytes;      /* its bound */
+	bool keeps_schema;         /* runs no migrations: only to look at it */
 	unsigned test_commit_delay_ms; /* tests only: each group is held for so long before its commit */
 };
 
@@ -92,6 +93,10 @@ struct database;
 struct database *database_open(const struct database_options *o, char **error) MUST_CHECK;
 void database_close(struct database *db); /* after every store of it is closed */
 bool database_is_postgresql(const struct database *db);
+/* Tells `fn` of every known migration and of those that the database has seen, in their order. Blocking. */
+bool database_migrations(struct database *db,
+                         void (*fn)(void *arg, unsigned number, const char *name, bool is_applied),
+                         void *arg, char **error) MUST_CHECK;
 /* How it is really set on a live connection: "synchronous_commit=on" or "synchronous=2 journal_mode=wal".
  * The caller frees it. Blocking; for `musterctl status`'s start value and for tests. */
 char *database_durability(struct database *db);
