@@ -25,6 +25,7 @@ static const struct word email_words[] = { { "JID", "jid", WORD_JID, false },
 	                                   { 0 } };
 static const struct word of_host_word[] = { { "HOST", "host", WORD_HOST, true }, { 0 } };
 static const struct word import_word[] = { { "FILE", "file", WORD_FILE, false }, { 0 } };
+static const struct word dir_word[] = { { "DIR", "dir", WORD_FILE, false }, { 0 } };
 static const struct word file_word[] = { { "FILE", "file", WORD_FILE, true }, { 0 } };
 
 static const struct flag password_flags[] = {
@@ -45,6 +46,14 @@ static const struct flag import_flags[] = {
 	{ "--skip-existing", NULL, "leaves accounts alone that are there already" },
 	{ "--update", NULL, "changes accounts that are there already" },
 	{ "--host", "HOST", "takes accounts of this domain only; others are mistakes" },
+	{ 0 },
+};
+static const struct flag backup_flags[] = {
+	{ "--with-keys", NULL, "copies the certificates with their private keys" },
+	{ 0 },
+};
+static const struct flag verify_flags[] = {
+	{ "--restore-into", "CONNINFO", "PostgreSQL: restores into this empty database, and counts there" },
 	{ 0 },
 };
 static const struct flag migrate_flags[] = {
@@ -338,6 +347,27 @@ const struct verb verbs[] = {
 	    .prepare = flags_to_args,
 	    .is_database = true,
 	    .show = show_db,
+	},
+	{
+	    .name = "backup make",
+	    .about = "Makes a backup in a new folder, while the server runs or not.",
+	    .more =
+		"It has the database as it is at one moment, the configuration file, and a manifest with "
+		"sums and counts.\nCertificates are listed in it; with --with-keys they are in it, private "
+		"keys included.\nThe folder is a secret in any case: there are the accounts' keys in it.",
+	    .words = dir_word,
+	    .flags = backup_flags,
+	    .run = backup_make,
+	},
+	{
+	    .name = "backup verify",
+	    .about = "Checks a backup, and really restores it into a scratch place.",
+	    .more = "SQLite into a temporary folder ($TMPDIR); PostgreSQL into the empty database that you "
+	            "name, "
+		    "else its\ndump is only read.",
+	    .words = dir_word,
+	    .flags = verify_flags,
+	    .run = backup_verify,
 	},
 	{
 	    .name = "config check",

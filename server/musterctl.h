@@ -11,6 +11,8 @@
  * musterctl_export.c  accounts as CSV
  * musterctl_show.c  answers for people: tables, sentences
  * musterctl_top.c   top, metrics, drain */
+ * musterctl_backup*.c  backups, made and verified
+ * musterctl_show.c  answers for people: tables, sentences */
 #ifndef MUSTER_MUSTERCTL_H
 #define MUSTER_MUSTERCTL_H
 
@@ -157,6 +159,10 @@ int import_users(struct call *c);
 /* musterctl_announce.c */
 bool announce_args(struct call *c); /* a `prepare` */
 int announce(struct call *c);
+
+/* musterctl_backup.c */
+int backup_make(struct call *c);
+int backup_verify(struct call *c);
 
 /* musterctl_export.c */
 int export_users(struct call *c);

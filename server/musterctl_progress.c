@@ -43,11 +43,25 @@ static void draw_bar(struct progress *p, uint64_t done)
 	fflush(stderr);
 }
 
+/* How much there will be is not known. */
+static void draw_bytes(struct progress *p, uint64_t done, int64_t now)
+{
+	if (!p->is_terminal || now - p->drawn < DRAW_MS)
+		return;
+	p->drawn = now;
+	fprintf(stderr, "\r%s: %.1f MB \033[K", p->title, (double)done / (1024 * 1024));
+	fflush(stderr);
+}
+
 void progress_show(struct progress *p, uint64_t done)
 {
 	int64_t now = now_ms();
-	if (p->is_silent || p->total == 0)
+	if (p->is_silent)
 		return;
+	if (p->total == 0) {
+		draw_bytes(p, done, now);
+		return;
+	}
 	uint64_t percent = done * 100 / p->total;
 	if (p->is_terminal && now - p->drawn >= DRAW_MS) {
 		p->drawn = now;
