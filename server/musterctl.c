@@ -26,6 +26,7 @@ static const struct word email_words[] = { { "JID", "jid", WORD_JID, false },
 static const struct word of_host_word[] = { { "HOST", "host", WORD_HOST, true }, { 0 } };
 static const struct word import_word[] = { { "FILE", "file", WORD_FILE, false }, { 0 } };
 static const struct word dir_word[] = { { "DIR", "dir", WORD_FILE, false }, { 0 } };
+static const struct word check_word[] = { { "DOMAIN", "name", WORD_HOST, false }, { 0 } };
 static const struct word file_word[] = { { "FILE", "file", WORD_FILE, true }, { 0 } };
 
 static const struct flag password_flags[] = {
@@ -54,6 +55,11 @@ static const struct flag backup_flags[] = {
 };
 static const struct flag verify_flags[] = {
 	{ "--restore-into", "CONNINFO", "PostgreSQL: restores into this empty database, and counts there" },
+	{ 0 },
+};
+static const struct flag check_flags[] = {
+	{ "--resolver", "ADDRESS", "asks this name server, ADDRESS or ADDRESS:PORT, not the system's" },
+	{ "--ca", "FILE", "trusts the authorities in this PEM file too" },
 	{ 0 },
 };
 static const struct flag migrate_flags[] = {
@@ -116,6 +122,14 @@ static const struct column policy_columns[] = {
 	{ 0 },
 };
 static const struct table policy_table = { "policies", policy_columns, "There are no policies." };
+
+static const struct column check_columns[] = {
+	{ "check", "CHECK", false },
+	{ "state", "STATE", false },
+	{ "found", "FOUND", false },
+	{ 0 },
+};
+static const struct table check_table = { "checks", check_columns, "Nothing was checked." };
 
 static const struct column user_columns[] = {
 	{ "jid", "ACCOUNT", false },
@@ -363,11 +377,20 @@ const struct verb verbs[] = {
 	    .name = "backup verify",
 	    .about = "Checks a backup, and really restores it into a scratch place.",
 	    .more = "SQLite into a temporary folder ($TMPDIR); PostgreSQL into the empty database that you "
-	            "name, "
+		    "name, "
 		    "else its\ndump is only read.",
 	    .words = dir_word,
 	    .flags = verify_flags,
 	    .run = backup_verify,
+	},
+	{
+	    .name = "check",
+	    .about = "Goes a client's way to a domain: DNS, ports, STARTTLS, certificate.",
+	    .more = "It needs no server on this machine. Ends with 1 when a step fails.",
+	    .words = check_word,
+	    .flags = check_flags,
+	    .table = &check_table,
+	    .run = check_domain,
 	},
 	{
 	    .name = "config check",

@@ -8,11 +8,11 @@
  * musterctl_offline.c  a server for this tool alone, where none runs
  * musterctl_ask.c   passwords and confirmations from the terminal
  * musterctl_import*.c  accounts from CSV; musterctl_parts.h lists what that and the like need
+ * musterctl_check*.c  what a client meets on its way to a domain
  * musterctl_export.c  accounts as CSV
+ * musterctl_backup*.c  backups, made and verified
  * musterctl_show.c  answers for people: tables, sentences
  * musterctl_top.c   top, metrics, drain */
- * musterctl_backup*.c  backups, made and verified
- * musterctl_show.c  answers for people: tables, sentences */
 #ifndef MUSTER_MUSTERCTL_H
 #define MUSTER_MUSTERCTL_H
 
@@ -163,6 +163,9 @@ int announce(struct call *c);
 /* musterctl_backup.c */
 int backup_make(struct call *c);
 int backup_verify(struct call *c);
+
+/* musterctl_check.c */
+int check_domain(struct call *c);
 
 /* musterctl_export.c */
 int export_users(struct call *c);
