@@ -9,7 +9,7 @@
 #include "xml.h"
 
 #define NAMES_AT_ONCE 1000
-#define ROWS_AT_ONCE 500
+#define ROWS_AT_ONCE 200 /* a portion takes seconds at most, also where keys must be derived first */
 #define WAIT_MS 200
 
 /* ---- what the server has */

@@ -270,7 +270,7 @@ static void choose_database(struct server *srv)
 		.timeout_ms = (unsigned)c->store.timeout,
 		.waiting_writes = 100000,
 		.waiting_reads = 20000,
-		.spool = c->store.spool,
+		.spool = srv->admin_fd < 0 ? c->store.spool : NULL, /* it belongs to who delivers */
 		.spool_bytes = (uint64_t)c->store.spool_bytes,
 		.test_commit_delay_ms = (unsigned)c->store.test_commit_delay,
 	};

@@ -82,7 +82,7 @@ struct database *database_open(const struct database_options *o, char **error)
 		mem_free(db);
 		return NULL;
 	}
-	if ((!o->keeps_schema && !migrate(db, error)) || !away_open(db, error)) {
+	if (!o->keeps_schema && (!migrate(db, error) || !away_open(db, error))) {
 		database_close(db);
 		return NULL;
 	}

@@ -26,9 +26,9 @@ class Server:
         while True:
             try:
                 question, peer = self.socket.recvfrom(4096)
-            except OSError:
+                self.socket.sendto(self.answer(question), peer)
+            except OSError:  # closed
                 return
-            self.socket.sendto(self.answer(question), peer)
 
     def answer(self, question):
         at, labels = 12, []
