@@ -1,10 +1,10 @@
-/* purple.c - Pidgin without its windows: libpurple's XMPP client, told by lines what to do.
+/* purple.c - Pidgin without its windows: libpurple's XMPP client, told by lines what to do, as program.py has
+ * them.
  *
  *   purple DIR JID PASSWORD PORT [old_ssl]
  *
  * DIR is its own directory; a server certificate in DIR/certificates/x509/tls_peers/127.0.0.1 is trusted,
- * any other refused. Commands, a line each: connect, disconnect, add JID, remove JID, send JID TEXT, status
- * available|away TEXT, list, quit. What happens is printed, a line each; purple.py waits for those. */
+ * any other refused ("question"). */
 #include <glib.h>
 #include <purple.h>
 #include <signal.h>
@@ -123,29 +123,20 @@ static void on_message(PurpleAccount *account, char *sender, char *text, PurpleC
 	g_free(plain);
 }
 
-static const char *status_of(PurpleBuddy *b)
-{
-	PurplePresence *p = purple_buddy_get_presence(b);
-
-	return purple_status_get_id(purple_presence_get_active_status(p));
-}
-
 static void on_buddy_on(PurpleBuddy *b)
 {
-	say("buddy-on %s", purple_buddy_get_name(b));
+	say("presence %s available", purple_buddy_get_name(b));
 }
 
 static void on_buddy_off(PurpleBuddy *b)
 {
-	say("buddy-off %s", purple_buddy_get_name(b));
+	say("presence %s unavailable", purple_buddy_get_name(b));
 }
 
 static void on_buddy_status(PurpleBuddy *b, PurpleStatus *old, PurpleStatus *new)
 {
-	const char *text = purple_status_get_attr_string(new, "message");
-
 	(void)old;
-	say("buddy-status %s %s %s", purple_buddy_get_name(b), purple_status_get_id(new), text ? text : "");
+	say("presence %s %s", purple_buddy_get_name(b), purple_status_get_id(new));
 }
 
 static int on_authorize(PurpleAccount *account, const char *who)
@@ -190,25 +181,21 @@ static void add(struct program *p, const char *jid)
 	purple_account_add_buddy(p->account, b);
 }
 
-static void take_away(struct program *p, const char *jid)
+/* What a user types is HTML to libpurple. */
+static void send_message(struct program *p, const char *to, const char *text)
 {
-	PurpleBuddy *b = purple_find_buddy(p->account, jid);
+	char *html = g_markup_escape_text(text, -1);
 
-	if (!b)
-		return;
-	purple_account_remove_buddy(p->account, b, purple_buddy_get_group(b));
-	purple_blist_remove_buddy(b);
+	serv_send_im(purple_account_get_connection(p->account), to, html, 0);
+	g_free(html);
 }
 
 static void list(struct program *p)
 {
-	for (GSList *l = purple_find_buddies(p->account, NULL); l; l = g_slist_delete_link(l, l)) {
-		PurpleBuddy *b = l->data;
+	GSList *all = purple_find_buddies(p->account, NULL);
 
-		say("buddy %s %s %s", purple_buddy_get_name(b),
-		    purple_group_get_name(purple_buddy_get_group(b)), status_of(b));
-	}
-	say("listed");
+	say("listed %u", g_slist_length(all));
+	g_slist_free(all);
 }
 
 static void run_command(struct program *p, char *line)
@@ -226,12 +213,10 @@ static void run_command(struct program *p, char *line)
 		g_main_loop_quit(p->loop);
 	else if (n == 2 && strcmp(word[0], "add") == 0)
 		add(p, word[1]);
-	else if (n == 2 && strcmp(word[0], "remove") == 0)
-		take_away(p, word[1]);
 	else if (n == 3 && strcmp(word[0], "send") == 0)
-		serv_send_im(purple_account_get_connection(p->account), word[1], word[2], 0);
-	else if (n == 3 && strcmp(word[0], "status") == 0)
-		purple_account_set_status(p->account, word[1], TRUE, "message", word[2], NULL);
+		send_message(p, word[1], word[2]);
+	else if (n == 2 && strcmp(word[0], "away") == 0)
+		purple_account_set_status(p->account, "away", TRUE, "message", word[1], NULL);
 	else
 		say("unknown command: %s", line);
 	g_strfreev(word);

@@ -1,4 +1,4 @@
-"""slixmpp, as Poezio and many bots use it: two users, from the login to the reconnection."""
+"""slixmpp on what the common journey has not: see journey.py for that."""
 
 import asyncio
 import logging
@@ -60,56 +60,6 @@ class User(slixmpp.ClientXMPP):
         await self.until("disconnected")
 
 
-async def play(server, directory):
-    for name in ("slix-juliet", "slix-romeo"):
-        server.add_account(name, "verona.example", "rosemary")
-    juliet, romeo = (User(server, "slix-%s@verona.example" % n, "rosemary") for n in ("juliet", "romeo"))
-    j, r = juliet.boundjid.bare, romeo.boundjid.bare
-    await juliet.log_in()
-    await romeo.log_in()
-
-    juliet.send_presence_subscription(pto=r)        # both approve and ask back by themselves
-    await juliet.until("presence", r, "available")
-    await romeo.until("presence", j, "available")
-    await juliet.get_roster()
-    if juliet.client_roster[r]["subscription"] != "both":
-        raise Failure("juliet's roster has %s" % juliet.client_roster[r])
-
-    juliet.send_message(mto=r, mbody="Hist!", mtype="chat")
-    await romeo.until("message", j, "Hist!", False)
-    romeo.send_message(mto=j, mbody="It is my soul", mtype="chat")
-    await juliet.until("message", r, "It is my soul", False)
-    romeo.send_presence(pshow="away")
-    await juliet.until("presence", r, "away")
-    await romeo.plugin["xep_0199"].ping("verona.example", timeout=TIMEOUT)
-
-    await romeo.log_out()
-    await juliet.until("presence", r, "unavailable")
-    juliet.seen.clear()
-    romeo.seen.clear()
-    for n in range(5):
-        juliet.send_message(mto=r, mbody="later %d" % n, mtype="chat")
-    await juliet.plugin["xep_0199"].ping("verona.example", timeout=TIMEOUT)
-    await romeo.log_in()
-    await romeo.until("presence", j, "available")
-    await romeo.until("message", j, "later 4", True)
-    before = [e for e in romeo.seen if e[0] == "message"]
-    if before != [("message", j, "later %d" % n, True) for n in range(4)]:
-        raise Failure("romeo received after his return: %s" % before)
-    await juliet.until("presence", r, "available")
-
-    await asyncio.to_thread(server.stop)
-    await juliet.until("disconnected")
-    await romeo.until("disconnected")
-    await asyncio.to_thread(server.start)
-    juliet.seen.clear()
-    await juliet.log_in()
-    await romeo.log_in()
-    await juliet.until("presence", r, "available")
-    await juliet.log_out()
-    await romeo.log_out()
-
-
 async def wrong_password(server, directory):
     server.add_account("slix-paris", "verona.example", "rosemary")
     paris = User(server, "slix-paris@verona.example", "rue")
@@ -152,7 +102,6 @@ async def profile(server, directory):
 
 
 CHECKS = [
-    ("slixmpp: login, roster, presence, messages, offline, reconnection", play),
     ("slixmpp: a host's capabilities, a card", profile),
     ("slixmpp: a wrong password is refused", wrong_password),
 ]

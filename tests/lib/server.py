@@ -231,6 +231,10 @@ class Musterd:
         answer = json.loads(self.ctl("status", "--json"))
         return answer.get("result", answer)
 
+    def sessions(self):
+        answer = json.loads(self.ctl("session", "list", "--json"))
+        return answer.get("result", answer)["sessions"]
+
     def query(self, sql):
         """Rows of the database, read past the server."""
         if self.conninfo:
