@@ -174,6 +174,8 @@ static void tell_unavailable(struct ctx *c)
 	const struct plan *p = c->own;
 	struct session *s;
 
+	if (is_blocked(c->home, p->contact)) /* to it they are gone already */
+		return;
 	SESSION_EACH (s, c->home)
 		if (s->presence)
 			route_after(c, s->full, p->contact, stanza_presence(PRESENCE_UNAVAILABLE));

@@ -39,6 +39,7 @@ struct home {
 	struct reactor *reactor;
 	uint8_t kind, state;
 	bool is_retrying; /* WAKING: the database did not answer; hold_timer starts the next try */
+	bool is_disabled; /* ABSENT: there is an account, which nobody can use */
 	int service;      /* HOME_SERVICE: whose, by module index; else, and when its host has gone, -1 */
 	bool is_guest;    /* the account goes with its last session */
 	bool records;     /* the host's policy, as of the present hosts snapshot */

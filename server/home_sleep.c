@@ -113,7 +113,8 @@ static void on_account(void *arg, const struct rows *rows)
 		home_wake_failed(h);
 		return;
 	}
-	if (rows_count(rows) == 0 || rows_int(rows, 0, 1)) {
+	h->is_disabled = rows_count(rows) > 0 && rows_int(rows, 0, 1);
+	if (rows_count(rows) == 0 || h->is_disabled) {
 		home_is_absent(h);
 		return;
 	}

@@ -124,12 +124,13 @@ static enum verdict pass_iq_to_session(struct ctx *c)
 	           : DONE;
 }
 
-/* RFC 6121 section 8.5.1: there is no such account. A probe is answered as by one that the prober may not see. */
+/* RFC 6121 section 8.5.1: there is no such account. A probe is answered as by one that the prober may not see;
+ * not for one that is disabled: its contacts would lose it for ever. */
 static enum verdict pass_to_nobody(struct ctx *c)
 {
 	const struct stanza *st = c->stanza;
 
-	if (st->type == PRESENCE_PROBE)
+	if (st->type == PRESENCE_PROBE && !c->home->is_disabled)
 		route(c, home_jid(c->home), c->from,
 		      stanza_seal(stanza_new(STANZA_PRESENCE, PRESENCE_UNSUBSCRIBED, st->id)));
 	return st->kind == STANZA_PRESENCE || st->type == MESSAGE_HEADLINE

@@ -107,17 +107,18 @@ void roster_push(struct ctx *c, struct roster_item *item)
 	stanza_unref(push);
 }
 
-/* As in section 3.2.2 it sees the sessions go while it may still see them. */
+/* As in section 3.2.2 it sees the sessions go while it may still see them; one that is blocked has seen that. */
 void roster_cancel(struct ctx *c, struct write *w, const struct roster_item *item, bool is_all)
 {
 	const struct jid *own = home_jid(c->home);
-	bool sees_us = item->subscription & SUB_FROM;
+	bool sees_us = item->subscription & SUB_FROM,
+	     sees_sessions = sees_us && !is_blocked(c->home, item->jid);
 	struct session *s;
 
 	if ((item->subscription & SUB_TO) || item->ask)
 		route_with(c, w, own, item->jid, stanza_presence(PRESENCE_UNSUBSCRIBE));
 	SESSION_EACH (s, c->home)
-		if (s->presence && sees_us)
+		if (s->presence && sees_sessions)
 			route_after(c, s->full, item->jid, stanza_presence(PRESENCE_UNAVAILABLE));
 	if (sees_us || (is_all && item->pending_in))
 		route_with(c, w, own, item->jid, stanza_presence(PRESENCE_UNSUBSCRIBED));

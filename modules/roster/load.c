@@ -103,6 +103,8 @@ static void show_request(struct ctx *c, const struct roster_item *item)
 {
 	struct session *s;
 
+	if (is_blocked(c->home, item->jid))
+		return;
 	SESSION_EACH (s, c->home)
 		if (s->presence)
 			deliver(c, s, item->jid, home_jid(c->home),
