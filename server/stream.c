@@ -372,8 +372,11 @@ void stream_add_limits(const struct stream *s, struct buffer *b)
 {
 	const struct limits_conf *limits = &s->reactor->conf->limits;
 
-	buffer_addf(b, "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>%lld</max-bytes></limits>",
+	buffer_addf(b, "<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>%lld</max-bytes>",
 	            (long long)(s->is_logged_in ? limits->stanza_bytes : limits->stanza_bytes_before));
+	if (s->is_logged_in && limits->idle_stream >= 1000) /* then it is asked whether it is there */
+		buffer_addf(b, "<idle-seconds>%lld</idle-seconds>", (long long)limits->idle_stream / 1000);
+	buffer_adds(b, "</limits>");
 }
 
 void streams_shutdown(struct reactor *r)
