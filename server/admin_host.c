@@ -117,7 +117,7 @@ void admin_host_set(struct request *r)
 	struct host_job *job;
 	struct write *w;
 
-	if (!h || (value && !policy_is_valid(r, policy, value)) || !admin_may_write(r))
+	if (!h || !policy_is_valid(r, policy, value) || !admin_may_write(r))
 		return;
 	job = arena_zalloc(request_arena(r), sizeof *job);
 	*job = (struct host_job){ .request = r, .name = arena_strdup(request_arena(r), h->jid->text) };

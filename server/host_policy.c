@@ -67,7 +67,7 @@ char *host_policy_read(struct host *host, const struct hooks *hooks, const char 
 	host_policy_each(host, hooks, search_look, &s);
 	if (!s.found)
 		return mem_printf("no loaded module knows a policy \"%.100s\"", name);
-	return option_read(s.found, (void *)s.base, value, a);
+	return value ? option_read(s.found, (void *)s.base, value, a) : NULL;
 }
 
 void host_policy_each(const struct host *host, const struct hooks *hooks, host_policy_fn *fn, void *arg)
