@@ -97,7 +97,7 @@ static void plan_in(struct plan *p, enum stanza_type type)
 
 static void plan_read(struct ctx *c, struct plan *p, struct jid *contact)
 {
-	const struct roster_item *item = roster_find(home_roster(c->home), contact);
+	const struct roster_item *item = roster_find_own(home_roster(c->home), contact);
 
 	p->contact = jid_bare(contact);
 	if (!item)
@@ -116,7 +116,7 @@ static bool plan_changes(const struct plan *p)
 
 static bool is_in_roster(struct ctx *c, const struct plan *p)
 {
-	const struct roster_item *item = roster_find(home_roster(c->home), p->contact);
+	const struct roster_item *item = roster_find_own(home_roster(c->home), p->contact);
 
 	return p->enters || (item && item->in_roster);
 }
@@ -188,7 +188,7 @@ static void plan_apply(struct ctx *c, const struct plan *p)
 	bool was_in_roster, shows;
 
 	if (!is_worth_keeping(c, p)) {
-		item = roster_find(r, p->contact);
+		item = roster_find_own(r, p->contact);
 		if (item)
 			roster_remove(r, item);
 		return;
@@ -329,7 +329,7 @@ static enum verdict on_available(struct ctx *c)
 {
 	const struct roster_item *item = NULL;
 
-	while ((item = roster_walk(home_roster(c->home), item)))
+	while ((item = roster_walk_own(home_roster(c->home), item)))
 		if (item->pending_in && !is_blocked(c->home, item->jid))
 			deliver(c, c->session, item->jid, home_jid(c->home),
 			        item->request ? stanza_ref(item->request)

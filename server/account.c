@@ -73,6 +73,7 @@ static void post_forget(struct reactor *r, const struct jid *account, const char
 	e->condition = STREAM_NOT_AUTHORIZED;
 	e->text = farewell;
 	reactor_post(r, target, e);
+	groups_follow_account(r, account);
 }
 
 void account_forget(struct account_job *job)
@@ -189,7 +190,7 @@ enum verdict remove_account(struct ctx *c, rows_handler *then)
 	struct write *w = begin_write(c);
 	const struct roster_item *item = NULL;
 
-	while ((item = roster_walk(&c->home->roster, item)))
+	while ((item = roster_walk_own(&c->home->roster, item)))
 		roster_cancel(c, w, item, true);
 	write_add(w, &sql_remove, PARAMS(P_INT(c->home->account)));
 	return change(c, w, then);
@@ -197,7 +198,11 @@ enum verdict remove_account(struct ctx *c, rows_handler *then)
 
 void account_removed(struct ctx *c)
 {
-	roster_free(&c->home->roster); /* all of them have been told: the sessions end without a word */
+	struct roster *r = &c->home->roster;
+	struct roster_item *item;
+
+	while ((item = roster_walk_own(r, NULL))) /* they have been told: the sessions end without a word */
+		roster_remove(r, item);
 	post_forget(c->home->reactor, c->home->jid, "The account is gone.");
 }
 

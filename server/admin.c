@@ -180,6 +180,31 @@ static const struct argument email_arguments[] = {
 	{ "email", ARGUMENT_TEXT, false, "an e-mail address; none: it has none" },
 	{ 0 },
 };
+static const struct argument group_arguments[] = {
+	{ "host", ARGUMENT_TEXT, true, "a domain" },
+	{ "name", ARGUMENT_TEXT, true, "a group of it" },
+	{ "title", ARGUMENT_TEXT, false, "what contact lists call it; its name" },
+	{ 0 },
+};
+static const struct argument group_set_arguments[] = {
+	{ "host", ARGUMENT_TEXT, true, "a domain" },
+	{ "name", ARGUMENT_TEXT, true, "a group of it" },
+	{ "title", ARGUMENT_TEXT, false, "what contact lists call it" },
+	{ "shows", ARGUMENT_TEXT, false, "a group whose members its members are to see" },
+	{ "hides", ARGUMENT_TEXT, false, "a group whose members they are to see no longer" },
+	{ 0 },
+};
+static const struct argument group_member_arguments[] = {
+	{ "host", ARGUMENT_TEXT, true, "a domain" },
+	{ "name", ARGUMENT_TEXT, true, "a group of it" },
+	{ "jid", ARGUMENT_TEXT, true, "the address of an account of that domain" },
+	{ 0 },
+};
+static const struct argument user_name_arguments[] = {
+	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
+	{ "name", ARGUMENT_TEXT, false, "what groups call it; without it, nothing" },
+	{ 0 },
+};
 static const struct argument session_arguments[] = {
 	{ "jid", ARGUMENT_TEXT, true,
 	  "the address of a session, or of an account for all of its sessions" },
@@ -263,6 +288,14 @@ const struct command admin_commands[] = {
 	{ "import drop", "Gives it up.", batch_arguments, admin_import_drop },
 	{ "db check", "Examines the database.", NULL, admin_db_check },
 	{ "db migrate", "Brings the tables up to date.", migrate_arguments, admin_db_migrate },
+	{ "user name", "Names an account in contact groups.", user_name_arguments, admin_user_name },
+	{ "group add", "Adds a contact group.", group_arguments, admin_group_add },
+	{ "group list", "Lists contact groups.", of_host_arguments, admin_group_list },
+	{ "group show", "Lists the members of a group.", group_arguments, admin_group_show },
+	{ "group set", "Changes a group.", group_set_arguments, admin_group_set },
+	{ "group remove", "Removes a group.", group_arguments, admin_group_remove },
+	{ "group join", "Makes an account a member of a group.", group_member_arguments, admin_group_join },
+	{ "group leave", "Takes an account out of a group.", group_member_arguments, admin_group_leave },
 	{ "session list", "Lists sessions.", of_host_arguments, admin_session_list },
 	{ "session kick", "Ends sessions.", session_arguments, admin_session_kick },
 	{ "announce", "Sends a message to the users of a domain.", announce_arguments, admin_announce },

@@ -8,6 +8,7 @@
  * admin_import.c   many accounts at once
  * admin_announce.c messages to users
  * admin_db.c       the database itself
+ * admin_group.c    contact groups
  * admin_session.c  sessions
  * admin_metrics.c  status, metrics, top, drain
  *
@@ -51,6 +52,14 @@ void admin_db_check(struct request *r);
 void admin_db_migrate(struct request *r);
 /* Serves these two alone, on srv->admin_fd, until that ends. */
 void admin_db_serve(struct server *srv);
+void admin_user_name(struct request *r);
+void admin_group_add(struct request *r);
+void admin_group_list(struct request *r);
+void admin_group_show(struct request *r);
+void admin_group_set(struct request *r);
+void admin_group_remove(struct request *r);
+void admin_group_join(struct request *r);
+void admin_group_leave(struct request *r);
 void admin_session_list(struct request *r);
 void admin_session_kick(struct request *r);
 void admin_status(struct request *r);

@@ -43,8 +43,9 @@ static const struct sql sql_row = {
 
 #define NEW_ACCOUNTS                                                                                       \
 	"insert into account (host, name, disabled, iterations, salt, stored_sha1, server_sha1,"           \
-	" stored_sha256, server_sha256) select host, name, coalesce(disabled, 0), iterations, salt,"       \
-	" stored_sha1, server_sha1, stored_sha256, server_sha256 from import where batch = $1"
+	" stored_sha256, server_sha256, display) select host, name, coalesce(disabled, 0), iterations,"    \
+	" salt, stored_sha1, server_sha1, stored_sha256, server_sha256, full_name from import"             \
+	" where batch = $1"
 
 /* An account that appeared meanwhile is a mistake: then nothing is made. */
 static const struct sql sql_make = {

@@ -18,6 +18,7 @@ enum envelope_kind {
 	ENV_KICK,     /* end the session with `session`'s id (0: all) with stream error `condition` */
 	ENV_RELOAD,   /* somebody else has changed its rows: home_reload.c */
 	ENV_REMOVE,   /* remove the account, then tell the struct account_job `arg` */
+	ENV_REGROUP,  /* administrators' groups that it sees have changed: home_groups.c */
 	ENV_FORGET,   /* the account was added, changed or removed: forget what was loaded */
 	/* to the stream `stream` */
 	ENV_WRITE,   /* write the stanza */

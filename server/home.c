@@ -268,6 +268,9 @@ void home_handle(struct home *h, struct envelope *e)
 	case ENV_REMOVE:
 		account_remove_home(h, e);
 		return;
+	case ENV_REGROUP:
+		home_take_regroup(h, e);
+		return;
 	case ENV_FORGET:
 		home_forget(h, e);
 		return;

@@ -73,6 +73,7 @@ struct home {
 	struct hash_node account_node; /* in reactor->accounts while it has an account */
 	struct list reload_node; /* in reactor->reloads while its turn to read itself again has not come */
 	uint8_t reload;          /* home_reload.c */
+	bool is_regrouping;      /* ENV_REGROUP is in its mailbox */
 };
 
 /* Something in an outbox: an envelope on its way out, or a whole pass that goes on at COPY. */
@@ -123,6 +124,9 @@ struct homes_changed {
 };
 /* Has those that are awake read themselves again, soon: home_reload.c. */
 void homes_reload(struct reactor *r, const struct homes_changed *which);
+
+/* The groups have changed, one of them or all (0): homes that see them follow. home_groups.c */
+void homes_regroup(struct reactor *r, int64_t group);
 
 /* What a home sends to itself: at once, or when it is held before all that waits in the mailbox. */
 void home_take_own(struct home *h, struct envelope *e);

@@ -28,6 +28,10 @@ void homes_reload_next(struct reactor *r); /* as far as the bound lets them */
 void home_reload(struct home *h, struct envelope *e);
 void home_set_account(struct home *h, int64_t account);
 
+/* home_groups.c */
+void home_see_groups(struct home *h); /* when it wakes, before its roster is loaded */
+void home_take_regroup(struct home *h, struct envelope *e);
+
 /* home_sleep.c */
 extern const struct sql home_account_sql; /* its row: id, disabled, newest entry */
 void home_wake(struct home *h);

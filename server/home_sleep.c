@@ -119,6 +119,7 @@ static void on_account(void *arg, const struct rows *rows)
 		return;
 	}
 	home_set_account(h, rows_int(rows, 0, 0));
+	home_see_groups(h);
 	h->newest_entry = rows_int(rows, 0, 2);
 	h->is_guest = rows_int(rows, 0, 3) != 0;
 	home_load(h);

@@ -1,6 +1,6 @@
 /* live.c - what follows from a change by SQL. Notices are gathered for a moment, then one job after the
- * other is done: the hosts are read again, then the accounts that were named get their addresses, then their
- * homes on all reactors read themselves again. What was named while a job ran is in the next one.
+ * other is done: the hosts are read again; the accounts that were named get their addresses, and their homes on
+ * all reactors read themselves again; groups are read again. What was named while a job ran is in the next one.
  *
  * After a gap in listening, and when a statement has changed many rows, everything of that kind is read
  * again: each home that is awake once. */
@@ -35,6 +35,7 @@ struct live {
 	bool hosts;           /* to be read again */
 	struct keys accounts; /* added, changed or removed */
 	struct keys rosters;  /* of these accounts */
+	struct keys groups;
 };
 
 /* The homes that one job is about. */
@@ -130,8 +131,8 @@ static void job_homes(struct job *j)
 
 static const struct sql sql_names = {
 	.name = "live_names",
-	.text = "select a.name, h.name from account a join host h on h.id = a.host"
-		" where a.id = any ($1::bigint[])",
+	.text = "select a.name, h.name, m.contact_group from account a join host h on h.id = a.host"
+		" left join contact_group_member m on m.account = a.id where a.id = any ($1::bigint[])",
 };
 
 static void job_name(struct job *j, const char *name, const char *domain)
@@ -161,6 +162,9 @@ static void on_names(void *arg, const struct rows *rows)
 	j->names = mem_alloc((rows_count(rows) + 1) * sizeof *j->names);
 	for (unsigned i = 0; i < rows_count(rows); i++)
 		job_name(j, rows_text(rows, i, 0), rows_text(rows, i, 1));
+	for (unsigned i = 0; i < rows_count(rows); i++)
+		if (!rows_is_null(rows, i, 2))
+			keys_add(&l->groups, rows_int(rows, i, 2)); /* its name stands there too */
 	job_homes(j);
 }
 
@@ -183,6 +187,33 @@ static void live_reload_homes(struct live *l)
 	}
 	keys_clear(&l->accounts);
 	keys_clear(&l->rosters);
+}
+
+/* ---- the groups, one after the other */
+
+static void on_group(void *arg, bool ok)
+{
+	struct live *l = arg;
+
+	if (ok) {
+		job_end(l);
+		return;
+	}
+	l->groups.all = true;
+	l->is_busy = false;
+	timer_set(&l->server->reactors[0]->wheel, &l->timer, RETRY_MS);
+	live_go_on(l);
+}
+
+static void live_reload_group(struct live *l)
+{
+	int64_t id = 0;
+
+	if (l->groups.all)
+		keys_clear(&l->groups);
+	else
+		id = l->groups.ids[--l->groups.count];
+	server_reload_group(l->server, id, on_group, l);
 }
 
 /* ---- the hosts */
@@ -226,6 +257,9 @@ static void live_go_on(struct live *l)
 	} else if (keys_any(&l->accounts) || keys_any(&l->rosters)) {
 		l->is_busy = true;
 		live_reload_homes(l);
+	} else if (keys_any(&l->groups)) {
+		l->is_busy = true;
+		live_reload_group(l);
 	}
 }
 
@@ -242,23 +276,33 @@ static void live_gather(struct live *l)
 
 /* ---- what is heard */
 
+static struct keys *keys_of(struct live *l, const char *kind, size_t n)
+{
+	if (n == 7 && memcmp(kind, "account", n) == 0)
+		return &l->accounts;
+	if (n == 6 && memcmp(kind, "roster", n) == 0)
+		return &l->rosters;
+	return n == 5 && memcmp(kind, "group", n) == 0 ? &l->groups : NULL;
+}
+
 static void on_notice(void *arg, const char *notice)
 {
 	struct live *l = arg;
-	const char *key = notice + strcspn(notice, " ");
-	size_t n = (size_t)(key - notice);
-	bool is_account = n == 7 && memcmp(notice, "account", n) == 0;
-	struct keys *keys = is_account ? &l->accounts : &l->rosters;
+	size_t n = strcspn(notice, " ");
+	const char *key = notice + n;
+	struct keys *keys = keys_of(l, notice, n);
 
 	log_debug("live", NULL, "changed by SQL: %s", notice);
 	if (n == 4 && memcmp(notice, "host", n) == 0)
 		l->hosts = true;
-	else if (!is_account && !(n == 6 && memcmp(notice, "roster", n) == 0))
-		return; /* of a newer schema, or none of ours */
-	else if (strcmp(key, " *") == 0)
+	else if (n == 4 && memcmp(notice, "show", n) == 0)
+		l->groups.all = true; /* which groups show each other */
+	else if (keys && strcmp(key, " *") == 0)
 		keys->all = true;
-	else
+	else if (keys)
 		keys_add(keys, strtoll(key, NULL, 10));
+	if (keys == &l->accounts && keys->all)
+		l->groups.all = true;
 	live_gather(l);
 }
 
@@ -266,7 +310,7 @@ static void on_gap(void *arg)
 {
 	struct live *l = arg;
 
-	l->hosts = l->accounts.all = true;
+	l->hosts = l->accounts.all = l->groups.all = true;
 	live_gather(l);
 }
 

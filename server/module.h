@@ -89,6 +89,7 @@ enum event {
 	EVENT_LOAD,   /* a home wakes: rows to load, $1 is its account id */
 	EVENT_RELOAD, /* the same, when somebody else may have changed those rows: memory is to follow, and
 	                 who sees it is told */
+	EVENT_GROUPS, /* administrators' groups that it sees, or is in, have changed: home_regroup */
 	EVENT_SLEEP,  /* a home is about to be freed; handlers do not wait */
 	EVENT_SESSION_BOUND,
 	EVENT_SESSION_AVAILABLE, /* initial presence */
@@ -189,10 +190,13 @@ struct blocks *home_blocks(struct home *h);        /* whom a user blocks: blocks
  * in another way asks too. */
 bool is_blocked(const struct home *h, const struct jid *j);
 /* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
-void roster_item_write(struct stanza *st, struct element *query, const struct roster_item *item);
 /* Section 2.5.2: the contact is told what it loses when the item goes, and that survives a crash. With
  * `is_all` a request of his that waits is refused too. */
 void roster_cancel(struct ctx *c, struct write *w, const struct roster_item *item, bool is_all);
+void roster_item_write(struct stanza *st, struct element *query, const struct roster *r,
+                       const struct roster_item *item);
+/* EVENT_GROUPS: takes the groups as they are now into the roster, and says whom that concerns: roster_regroup. */
+struct regrouped *home_regroup(struct ctx *c, unsigned *count);
 /* Pushes an item to every session that has asked for the roster (section 2.1.6), when it has been altered in
  * memory: the push carries the roster's new version. An item that leaves the roster is pushed before it is freed.
  */

@@ -12,6 +12,8 @@
 
 static int config_check(struct call *c);
 
+static bool prepare_group(struct call *c);
+
 /* ---- the table */
 
 static const struct word host_word[] = { { "NAME", "name", WORD_HOST, false }, { 0 } };
@@ -100,6 +102,27 @@ static const struct flag yes_flags[] = {
 	{ 0 },
 };
 
+static const struct word group_words[] = { { "HOST", "host", WORD_HOST, false },
+	                                   { "NAME", "name", WORD_VALUE, false },
+	                                   { 0 } };
+static const struct word group_member_words[] = { { "HOST", "host", WORD_HOST, false },
+	                                          { "NAME", "name", WORD_VALUE, false },
+	                                          { "JID", "jid", WORD_JID, false },
+	                                          { 0 } };
+static const struct word user_name_words[] = { { "JID", "jid", WORD_JID, false },
+	                                       { "NAME", "name", WORD_VALUE, true },
+	                                       { 0 } };
+static const struct flag group_flags[] = {
+	{ "--title", "TITLE", "what contact lists call it" },
+	{ 0 },
+};
+static const struct flag group_set_flags[] = {
+	{ "--title", "TITLE", "what contact lists call it" },
+	{ "--shows", "OTHER", "its members see those of that group" },
+	{ "--hides", "OTHER", "they see them no longer" },
+	{ 0 },
+};
+
 static const struct column host_columns[] = {
 	{ "name", "HOST", false },
 	{ "record", "RECORD", false },
@@ -139,6 +162,19 @@ static const struct column user_columns[] = {
 	{ 0 },
 };
 static const struct table user_table = { "users", user_columns, "There are no accounts." };
+
+static const struct column group_columns[] = {
+	{ "host", "HOST", false },      { "name", "GROUP", false },  { "title", "TITLE", false },
+	{ "members", "MEMBERS", true }, { "shows", "SHOWS", false }, { 0 },
+};
+static const struct table group_table = { "groups", group_columns, "There are no groups." };
+
+static const struct column member_columns[] = {
+	{ "jid", "MEMBER", false },
+	{ "name", "NAME", false },
+	{ 0 },
+};
+static const struct table member_table = { "members", member_columns, "The group has no members." };
 
 static const struct column session_columns[] = {
 	{ "jid", "SESSION", false },
@@ -274,6 +310,62 @@ const struct verb verbs[] = {
 	    .flags = yes_flags,
 	    .prepare = ask_if_removed,
 	    .done = "Removed",
+	},
+	{
+	    .name = "user name",
+	    .about = "Names an account, as contact groups show it.",
+	    .more =
+		"Without NAME it has none. Whoever has the contact in his own list may call it otherwise.",
+	    .words = user_name_words,
+	    .done = "Named",
+	},
+	{
+	    .name = "group add",
+	    .about = "Adds a contact group, whose members have each other in their contact lists.",
+	    .words = group_words,
+	    .flags = group_flags,
+	    .prepare = prepare_group,
+	    .done = "Added",
+	},
+	{
+	    .name = "group list",
+	    .about = "Lists the contact groups, of one domain or of all.",
+	    .words = of_host_word,
+	    .table = &group_table,
+	},
+	{
+	    .name = "group show",
+	    .about = "Lists the members of a group.",
+	    .words = group_words,
+	    .table = &member_table,
+	},
+	{
+	    .name = "group set",
+	    .about = "Changes a group's title, or which other groups its members see.",
+	    .words = group_words,
+	    .flags = group_set_flags,
+	    .prepare = prepare_group,
+	    .done = "Changed",
+	},
+	{
+	    .name = "group remove",
+	    .about = "Removes a group; the accounts stay.",
+	    .words = group_words,
+	    .flags = yes_flags,
+	    .prepare = ask_if_removed,
+	    .done = "Removed",
+	},
+	{
+	    .name = "group join",
+	    .about = "Makes an account a member of a group.",
+	    .words = group_member_words,
+	    .done = "Joined:",
+	},
+	{
+	    .name = "group leave",
+	    .about = "Takes an account out of a group.",
+	    .words = group_member_words,
+	    .done = "Left:",
 	},
 	{
 	    .name = "session list",
@@ -419,6 +511,18 @@ const struct flag global_flags[] = {
 };
 
 /* ---- what single commands need */
+
+/* The flags, under their names without the dashes. */
+static bool prepare_group(struct call *c)
+{
+	for (const struct flag *f = c->verb->flags; f->name; f++) {
+		const char *value = call_flag(c, f->name);
+
+		if (value && json_object_set_new(c->args, f->name + 2, json_string(value)) != 0)
+			return complain_usage(c, NULL, "This is no UTF-8 text:", value);
+	}
+	return true;
+}
 
 static int config_check(struct call *c)
 {

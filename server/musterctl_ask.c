@@ -161,7 +161,8 @@ bool ask_if_removed(struct call *c)
 	if (tty < 0)
 		return complain(c, CONTROL_USAGE, "Say --yes when you are sure.",
 		                "There is no terminal to ask whether you are sure.");
-	char *prompt = mem_printf("Remove %s with all that is stored of it? [y/N] ", c->words[0]);
+	char *prompt =
+	    mem_printf("Remove %s with all that is stored of it? [y/N] ", c->words[c->word_count - 1]);
 	bool is_yes = ask(tty, prompt, false, answer) && (answer[0] == 'y' || answer[0] == 'Y');
 	mem_free(prompt);
 	close(tty);

@@ -263,6 +263,7 @@ struct reactor *reactor_new(struct server *srv, unsigned index)
 	r->server = srv;
 	r->conf = conf_ref(srv->conf);
 	r->hosts = hosts_ref(srv->hosts);
+	r->groups = groups_ref(srv->groups);
 	r->hooks = srv->hooks;
 	ASSERT(uv_loop_init(&r->loop) == 0);
 	r->loop.data = r;
@@ -371,5 +372,6 @@ void reactor_free(struct reactor *r)
 	mem_free(r->outbound);
 	conf_unref(r->conf);
 	hosts_unref(r->hosts);
+	groups_unref(r->groups);
 	mem_free(r);
 }

@@ -13,6 +13,7 @@
 #include "conf.h"
 #include "count.h"
 #include "envelope.h"
+#include "group.h"
 #include "hash.h"
 #include "hook.h"
 #include "host.h"
@@ -51,6 +52,7 @@ struct reactor {
 	/* snapshots: replaced whole, on this thread */
 	struct conf *conf;
 	struct hosts *hosts;
+	struct groups *groups;
 	const struct hooks *hooks;
 
 	struct wheel wheel;

@@ -8,28 +8,65 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "group.h"
 #include "module.h"
 
 #define ROSTER_NS "jabber:iq:roster"
 
-void roster_item_write(struct stanza *st, struct element *query, const struct roster_item *item)
+static bool is_among(char *const *groups, const char *title)
+{
+	for (; groups && *groups; groups++)
+		if (strcmp(*groups, title) == 0)
+			return true;
+	return false;
+}
+
+/* The own groups, then the titles of the administrators'. */
+static void write_groups(struct stanza *st, struct element *e, const struct roster *r,
+                         const struct roster_item *item)
+{
+	char *const *own = item->source == ROSTER_OWN ? item->groups : NULL;
+	const char *title;
+
+	for (char *const *group = own; group && *group; group++)
+		element_add_text(st, e, "group", ROSTER_NS, *group);
+	for (unsigned n = 0; (title = roster_title(r, item->jid, n)); n++)
+		if (!is_among(own, title))
+			element_add_text(st, e, "group", ROSTER_NS, title);
+}
+
+/* The name that the user gave, else that of the group's member. */
+static const char *name_of(const struct roster *r, const struct roster_item *item)
+{
+	for (unsigned g = 0; !item->name && item->given && g < r->group_count; g++) {
+		const struct roster_item *member =
+		    group_find(r->groups[g].group, r->groups[g].subscription, item->jid);
+		if (member && member->name)
+			return member->name;
+	}
+	return item->name;
+}
+
+void roster_item_write(struct stanza *st, struct element *query, const struct roster *r,
+                       const struct roster_item *item)
 {
 	struct element *e = element_add(st, query, "item", ROSTER_NS);
+	const char *name;
 
 	element_set(st, e, "jid", item->jid->text);
-	if (!item->in_roster) {
+	if (!roster_is_shown(item)) {
 		element_set(st, e, "subscription", "remove");
 		return;
 	}
-	if (item->name)
-		element_set(st, e, "name", item->name);
-	element_set(st, e, "subscription", roster_subscription_name(item->subscription));
-	if (item->ask)
+	name = name_of(r, item);
+	if (name)
+		element_set(st, e, "name", name);
+	element_set(st, e, "subscription", roster_subscription_name(item->subscription | item->given));
+	if (item->ask && !roster_is_seen(item))
 		element_set(st, e, "ask", "subscribe");
 	if (item->approved)
 		element_set(st, e, "approved", "true");
-	for (char *const *group = item->groups; group && *group; group++)
-		element_add_text(st, e, "group", ROSTER_NS, *group);
+	write_groups(st, e, r, item);
 }
 
 /* ---- the version */
@@ -39,7 +76,7 @@ static void digest_add(struct buffer *b, const char *text)
 	buffer_add(b, text ? text : "", text ? strlen(text) + 1 : 1); /* with its NUL */
 }
 
-static uint64_t item_digest(const struct roster_item *item)
+uint64_t roster_item_digest(const struct roster_item *item)
 {
 	unsigned char hash[SHA256_DIGEST_LENGTH];
 	struct buffer b = { 0 };
@@ -56,19 +93,26 @@ static uint64_t item_digest(const struct roster_item *item)
 	return digest ? digest : 1;
 }
 
+/* Of groups each view as a whole: what it shows differs only where one of these does. */
 void roster_version(const struct roster *r, char out[ROSTER_VERSION_SIZE])
 {
 	struct roster_item *item = NULL;
 	uint64_t sum = 0;
 
-	while ((item = roster_walk(r, item))) {
-		if (!item->in_roster)
+	while ((item = roster_walk_own(r, item))) {
+		if (!roster_is_shown(item))
 			continue;
 		if (!item->digest)
-			item->digest = item_digest(item);
+			item->digest = roster_item_digest(item);
 		sum += item->digest;
 	}
-	snprintf(out, ROSTER_VERSION_SIZE, "%016llx", (unsigned long long)sum);
+	for (unsigned g = 0; g < r->group_count; g++)
+		if (r->groups[g].subscription & SUB_TO)
+			sum += r->groups[g].group->views[r->groups[g].subscription].digest;
+	if (r->is_partial) /* no roster has this version: who holds it gets all */
+		snprintf(out, ROSTER_VERSION_SIZE, "changing");
+	else
+		snprintf(out, ROSTER_VERSION_SIZE, "%016llx", (unsigned long long)sum);
 }
 
 /* ---- pushing */
@@ -91,7 +135,8 @@ void roster_push(struct ctx *c, struct roster_item *item)
 	struct stanza *push;
 	struct session *s;
 
-	item->digest = 0;
+	if (item->source == ROSTER_OWN)
+		item->digest = 0;
 	if (!is_watched(c->home))
 		return;
 	snprintf(id, sizeof id, "push%llx", (unsigned long long)record_id_new(c));
@@ -99,7 +144,7 @@ void roster_push(struct ctx *c, struct roster_item *item)
 	query = element_add(push, push->root, "query", ROSTER_NS);
 	roster_version(home_roster(c->home), version);
 	element_set(push, query, "ver", version);
-	roster_item_write(push, query, item);
+	roster_item_write(push, query, home_roster(c->home), item);
 	stanza_seal(push);
 	SESSION_EACH (s, c->home)
 		if (s->wants_roster)

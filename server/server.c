@@ -286,7 +286,7 @@ static bool open_database(struct server *srv)
 	srv->durability = database_durability(srv->db);
 	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error) ||
 	    !database_run(srv->db, &sql_guests_drop, NO_PARAMS, ignore_rows, NULL, &error) ||
-	    !read_secret(srv, &error) || !admin_import_sweep(srv->db, &error))
+	    !groups_read(srv, &error) || !read_secret(srv, &error) || !admin_import_sweep(srv->db, &error))
 		return fail_free(srv, error);
 	return true;
 }
@@ -455,6 +455,7 @@ static void server_free(struct server *srv, int lock)
 	buffer_free(&srv->complaints);
 	mem_free(srv->durability);
 	hosts_unref(srv->hosts);
+	groups_unref(srv->groups);
 	if (srv->hooks)
 		hooks_free((struct hooks *)(uintptr_t)srv->hooks);
 	conf_unref(srv->conf);

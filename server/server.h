@@ -19,8 +19,9 @@ struct live;
 struct stopping;
 
 struct server {
-	struct conf *conf;   /* as of start; reactors hold the present one */
-	struct hosts *hosts; /* the same */
+	struct conf *conf;     /* as of start; reactors hold the present one */
+	struct hosts *hosts;   /* the same */
+	struct groups *groups; /* the newest; reactor 0 only, once they run */
 	const struct hooks *hooks;
 	struct database *db;
 	char *durability; /* database_durability at start */
@@ -80,6 +81,20 @@ void server_each(struct server *srv, void (*step)(struct reactor *r, void *arg),
  * returns; `ok` is false when the database did not answer. */
 void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, const char *problems),
                          void *arg);
+
+/* Reads one of the administrators' groups (0: all) again; the homes that see it follow. `done` (or NULL) runs
+ * on reactor 0 when all reactors have it; `ok` is false when the database did not answer. */
+void server_reload_group(struct server *srv, int64_t group, void (*done)(void *arg, bool ok), void *arg);
+/* The same for the groups that an account was and is in, when it has changed or gone; `done` (or NULL) runs when
+ * all of them have been read. */
+void server_reload_groups_of(struct server *srv, const struct jid *account,
+                             void (*done)(void *arg, bool ok), void *arg);
+/* The same from any reactor. */
+void groups_follow_account(struct reactor *r, const struct jid *account);
+/* Hosts have changed. */
+void server_check_groups(struct server *srv, const struct hosts *hosts);
+/* At the start: blocks. */
+bool groups_read(struct server *srv, char **error) MUST_CHECK;
 
 /* ---- for the start and the reload */
 

@@ -36,8 +36,10 @@ static void rehost_end(struct rehost *rehost, bool ok)
 
 static void rehost_done(struct server *srv, void *arg)
 {
-	(void)srv;
-	rehost_end(arg, true);
+	struct rehost *rehost = arg;
+
+	server_check_groups(srv, rehost->hosts);
+	rehost_end(rehost, true);
 }
 
 static void on_hosts(void *arg, const struct rows *rows)

@@ -5,10 +5,6 @@
 
 #include "roster_parts.h"
 
-/* Until then the contact's own home has read the change, too, when both sides were changed at once: its
- * clients have the contact before they get his presence. */
-#define GREET_MS 300
-
 const struct sql roster_load_sql = {
 	.name = "roster_load",
 	.text = "select contact, name, subscription, ask, pending_in, approved, in_roster, groups, request"
@@ -51,52 +47,7 @@ enum verdict roster_on_load(struct ctx *c, const struct rows *rows)
 	return DONE;
 }
 
-/* ---- presence */
-
-void roster_data_free(void *data)
-{
-	struct roster_data *d = data;
-
-	for (unsigned i = 0; i < d->greet_count; i++)
-		jid_unref(d->greet[i]);
-	mem_free(d->greet);
-}
-
-static enum verdict on_greet(struct ctx *c)
-{
-	struct roster_data *d = home_data(c);
-	struct session *s;
-
-	for (unsigned i = 0; i < d->greet_count; i++) {
-		if (!roster_sees_us(roster_find(home_roster(c->home), d->greet[i])))
-			continue;
-		SESSION_EACH (s, c->home)
-			if (s->presence)
-				route(c, s->full, d->greet[i], stanza_ref(s->presence));
-	}
-	roster_data_free(d);
-	*d = (struct roster_data){ 0 };
-	return DONE;
-}
-
-static void greet_later(struct ctx *c, const struct jid *contact)
-{
-	struct roster_data *d = home_data(c);
-
-	if (d->greet_count == 0)
-		home_timer(c, on_greet, GREET_MS);
-	d->greet = mem_realloc(d->greet, (d->greet_count + 1) * sizeof *d->greet);
-	d->greet[d->greet_count++] = jid_ref(contact);
-}
-
-static void take_leave(struct ctx *c, const struct jid *contact)
-{
-	struct session *s;
-
-	SESSION_EACH (s, c->home)
-		if (s->presence)
-			route(c, s->full, contact, stanza_presence(PRESENCE_UNAVAILABLE));
-}
+/* ---- from what was to what is */
 
 /* The contact's request has come by SQL. */
 static void show_request(struct ctx *c, const struct roster_item *item)
@@ -112,8 +63,6 @@ static void show_request(struct ctx *c, const struct roster_item *item)
 			                      : stanza_presence(PRESENCE_SUBSCRIBE),
 			        0, 1);
 }
-
-/* ---- from what was to what is */
 
 static bool is_other_text(const char *a, const char *b)
 {
@@ -131,10 +80,10 @@ static bool is_other_groups(char *const *a, char *const *b)
 
 static bool looks_other(const struct roster_item *a, const struct roster_item *b)
 {
-	if (!a->in_roster && !b->in_roster)
+	if (!roster_is_shown(a) && !roster_is_shown(b))
 		return false;
-	return a->in_roster != b->in_roster || a->subscription != b->subscription || a->ask != b->ask ||
-	       a->approved != b->approved || is_other_text(a->name, b->name) ||
+	return roster_is_shown(a) != roster_is_shown(b) || a->subscription != b->subscription ||
+	       a->ask != b->ask || a->approved != b->approved || is_other_text(a->name, b->name) ||
 	       is_other_groups(a->groups, b->groups);
 }
 
@@ -164,12 +113,13 @@ static void item_exchange(struct roster_item *item, struct roster_item *now)
 static void item_follow(struct ctx *c, struct roster_item *item, struct roster_item *was)
 {
 	item_exchange(item, was);
+	was->given = item->given; /* that is not in the rows */
 	if (roster_sees_us(was) && !roster_sees_us(item))
-		take_leave(c, item->jid);
+		roster_take_leave(c, item->jid);
 	if (looks_other(was, item))
 		roster_push(c, item);
 	if (roster_sees_us(item) && !roster_sees_us(was))
-		greet_later(c, item->jid);
+		roster_greet(c, item->jid);
 	if (item->pending_in && !was->pending_in)
 		show_request(c, item);
 }
@@ -182,7 +132,7 @@ static void drop_missing(struct ctx *c, const struct roster *rows)
 	struct roster_item none = { 0 };
 	unsigned n = 0;
 
-	while ((item = roster_walk(r, item)))
+	while ((item = roster_walk_own(r, item)))
 		if (!roster_find(rows, item->jid))
 			gone[n++] = item;
 	for (unsigned i = 0; i < n; i++) {

@@ -39,8 +39,8 @@ static enum verdict on_get(struct ctx *c)
 	query = element_add(result, result->root, "query", ROSTER_NS);
 	element_set(result, query, "ver", version);
 	while ((item = roster_walk(home_roster(c->home), item)))
-		if (item->in_roster)
-			roster_item_write(result, query, item);
+		if (roster_is_shown(item))
+			roster_item_write(result, query, home_roster(c->home), item);
 	return reply(c, result);
 }
 
@@ -51,14 +51,15 @@ struct edit {
 	const char *name;
 	char *groups; /* as stored */
 	bool is_remove;
+	bool in_roster; /* false: a group shows it, and the user has only given it a name and groups */
 };
 
 static const struct sql sql_edit = {
 	.name = "roster_edit",
 	.text =
-	    "insert into roster (owner, contact, name, groups, in_roster) values ($1, $2, $3, $4, 1)"
+	    "insert into roster (owner, contact, name, groups, in_roster) values ($1, $2, $3, $4, $5)"
 	    " on conflict (owner, contact) do update set name = excluded.name, groups = excluded.groups,"
-	    " in_roster = 1",
+	    " in_roster = excluded.in_roster",
 };
 static const struct sql sql_remove = {
 	.name = "roster_remove",
@@ -81,11 +82,23 @@ static enum verdict edit_end(struct edit *e, enum verdict v)
 	return v;
 }
 
+/* A client sends back what it was shown: the titles of administrators' groups are not the user's own. */
+static bool is_title(struct ctx *c, const struct jid *contact, const char *group)
+{
+	const char *title;
+
+	for (unsigned n = 0; (title = roster_title(home_roster(c->home), contact, n)); n++)
+		if (strcmp(title, group) == 0)
+			return true;
+	return false;
+}
+
 /* The groups of an item (section 2.1.2.6) as stored; NULL, and why: there are too many, one is empty or too
  * long, or two are the same. */
-static char *read_groups(struct ctx *c, const struct element *item, enum stanza_condition *why)
+static char *read_groups(struct ctx *c, const struct element *item, const struct jid *contact,
+                         enum stanza_condition *why)
 {
-	unsigned n = 0;
+	unsigned n = 0, kept = 0;
 	struct element *e;
 	char **groups;
 
@@ -108,6 +121,10 @@ static char *read_groups(struct ctx *c, const struct element *item, enum stanza_
 			return NULL;
 		groups[n++] = arena_strdup(&c->scratch, group);
 	}
+	for (unsigned i = 0; i < n; i++)
+		if (!is_title(c, contact, groups[i]))
+			groups[kept++] = groups[i];
+	groups[kept] = NULL;
 	return roster_groups_text(groups);
 }
 
@@ -131,7 +148,7 @@ static enum verdict read_edit(struct ctx *c, struct edit *e)
 		return refuse(c, NOT_ACCEPTABLE, "The name is too long.");
 	subscription = element_get(item, "subscription");
 	e->is_remove = subscription && strcmp(subscription, "remove") == 0;
-	e->groups = read_groups(c, item, &why);
+	e->groups = read_groups(c, item, e->jid, &why);
 	if (!e->groups)
 		return refuse(c, why,
 		              "Groups are neither too many, nor empty, nor too long, nor twice the same.");
@@ -150,27 +167,29 @@ static enum verdict on_edited(struct ctx *c, const struct rows *r)
 	item->name = e->name && *e->name ? mem_strdup(e->name) : NULL;
 	mem_free(item->groups);
 	item->groups = roster_groups_parse(e->groups);
-	item->in_roster = true;
+	item->in_roster = e->in_roster;
 	roster_push(c, item);
 	return edit_end(e, reply(c, NULL));
 }
 
 static enum verdict start_edit(struct ctx *c, struct edit *e)
 {
+	const struct roster_item *own = roster_find_own(home_roster(c->home), e->jid);
 	struct write *w;
 	struct jid *bare;
 
 	if (jid_is_same_bare(e->jid, home_jid(c->home))) /* section 2.3.3: not oneself */
 		return refuse(c, NOT_ALLOWED, "You cannot be your own contact.");
-	if (!roster_find(home_roster(c->home), e->jid) && roster_is_full(home_roster(c->home))) {
+	if (!own && roster_is_full(home_roster(c->home))) {
 		module_log(c, LOG_INFO, "the contact list is full (roster.items)");
 		return refuse(c, RESOURCE_CONSTRAINT, "The contact list is full.");
 	}
+	e->in_roster = (own && own->in_roster) || !(roster_given(home_roster(c->home), e->jid) & SUB_TO);
 	bare = jid_bare(e->jid);
 	w = begin_write(c);
-	write_add(
-	    w, &sql_edit,
-	    PARAMS(P_INT(home_account(c->home)), P_TEXT(bare->text), P_TEXT(e->name), P_TEXT(e->groups)));
+	write_add(w, &sql_edit,
+	          PARAMS(P_INT(home_account(c->home)), P_TEXT(bare->text), P_TEXT(e->name),
+	                 P_TEXT(e->groups), P_INT(e->in_roster)));
 	jid_unref(bare);
 	return change(c, w, on_edited);
 }
@@ -189,7 +208,7 @@ static void item_empty(struct roster_item *item)
 static enum verdict on_removed(struct ctx *c, const struct rows *r)
 {
 	struct edit *e = c->own;
-	struct roster_item *item = roster_find(home_roster(c->home), e->jid);
+	struct roster_item *item = roster_find_own(home_roster(c->home), e->jid);
 
 	if (rows_status(r) != STORE_OK)
 		return edit_end(e, refuse_unstored(c, r));
@@ -204,9 +223,12 @@ static enum verdict on_removed(struct ctx *c, const struct rows *r)
 
 static enum verdict start_remove(struct ctx *c, struct edit *e)
 {
-	const struct roster_item *item = roster_find(home_roster(c->home), e->jid);
+	const struct roster_item *item = roster_find_own(home_roster(c->home), e->jid);
 	struct write *w;
 
+	if (roster_given(home_roster(c->home), e->jid) & SUB_TO)
+		return refuse(c, NOT_ALLOWED,
+		              "This contact comes from a group of your administrator's, and stays in it.");
 	if (!item || !item->in_roster) /* section 2.5.3 */
 		return refuse(c, ITEM_NOT_FOUND, NULL);
 	w = begin_write(c);
@@ -236,6 +258,9 @@ static const char *const stream_features[] = {
 static const struct hook hooks[] = {
 	ON_LOAD(HOME_USER, &roster_load_sql, roster_on_load),
 	ON_RELOAD(HOME_USER, &roster_load_sql, roster_on_reload),
+	ON_EVENT(EVENT_GROUPS, HOME_USER, roster_on_groups),
+	AT_STAGE(OUT, GUARD, ON_PRESENCE, HOME_USER, roster_guard_out),
+	AT_STAGE(IN, GUARD, ON_PRESENCE, HOME_USER, roster_guard_in),
 	ON_IQ_GET(ROSTER_NS, "query", HOME_USER, on_get),
 	ON_IQ_SET(ROSTER_NS, "query", HOME_USER, on_set),
 	HOOKS_END,

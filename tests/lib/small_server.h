@@ -84,6 +84,7 @@ static void small_fill(struct server *srv)
 	          small_ignore);
 	small_run(srv, &hosts_sql, NO_PARAMS, small_keep_hosts);
 	ASSERT(srv->hosts->count == 1);
+	srv->groups = groups_new(0, NULL, 0, NULL, 0);
 }
 
 /* Reactors that do not run yet. */
@@ -133,6 +134,7 @@ static void small_server_free(struct small_server *s)
 	mem_free(srv->reactors);
 	database_close(srv->db);
 	hosts_unref(srv->hosts);
+	groups_unref(srv->groups);
 	hooks_free((struct hooks *)(uintptr_t)srv->hooks);
 	conf_unref(srv->conf);
 	gate_free(srv->gate);
