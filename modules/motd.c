@@ -22,10 +22,11 @@ static const struct sql sql_load = {
 	.name = "motd_load",
 	.text = "select seen from motd where owner = $1",
 };
+/* The account may have been removed meanwhile. */
 static const struct sql sql_seen = {
 	.name = "motd_seen",
-	.text = "insert into motd (owner, seen) values ($1, $2) on conflict (owner) do update set seen = "
-		"excluded.seen",
+	.text = "insert into motd (seen, owner) select $1, id from account where id = $2"
+		" on conflict (owner) do update set seen = excluded.seen",
 };
 
 static enum verdict on_load(struct ctx *c, const struct rows *rows)
@@ -58,7 +59,7 @@ static enum verdict on_reachable(struct ctx *c)
 	mem_free(m->seen);
 	m->seen = mem_strdup(p->text);
 	w = begin_write(c);
-	write_add(w, &sql_seen, PARAMS(P_INT(home_account(c->home)), P_TEXT(m->seen)));
+	write_add(w, &sql_seen, PARAMS(P_TEXT(m->seen), P_INT(home_account(c->home))));
 	later(c, w);
 	return PASS;
 }

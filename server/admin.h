@@ -72,7 +72,7 @@ static inline struct reactor *admin_reactor(const struct request *r)
 	return ((struct server *)request_server(r))->reactors[0];
 }
 
-/* The served host of that name. NULL: the request has been refused. */
+/* The served host of that name. NULL: the request has been refused, and is gone with its arguments. */
 const struct host *admin_host(struct request *r, const char *name);
 /* The address in argument "jid", of an account on a served host; with a resource only where `or_session`.
  * Lives as long as the request. NULL: the request has been refused. */

@@ -156,11 +156,11 @@ static void on_page(void *arg, const struct rows *rows)
 void admin_announce(struct request *r)
 {
 	const struct host *host = admin_host(r, request_arg(r, "host"));
+	if (!host)
+		return;
 	const char *subject = request_arg(r, "subject");
 	bool is_all = request_bool(r, "all", false);
 	struct announcement *a;
-	if (!host)
-		return;
 	a = arena_zalloc(request_arena(r), sizeof *a);
 	a->request = r;
 	a->host = jid_ref(host->jid);

@@ -95,9 +95,9 @@ static void on_email(void *arg, const struct rows *rows)
 void admin_user_email(struct request *r)
 {
 	struct jid *j = admin_account(r, false);
-	const char *email = request_arg(r, "email");
 	if (!j)
 		return;
+	const char *email = request_arg(r, "email");
 	if (email && (!strchr(email, '@') || strlen(email) > 254 || strpbrk(email, " \t\r\n<>"))) {
 		request_failf(r, CONTROL_USAGE, "Something like \"romeo@example.org\".",
 		              "\"%.254s\" is no e-mail address.", email);

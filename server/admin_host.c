@@ -113,11 +113,15 @@ static bool policy_is_valid(struct request *r, const char *policy, const char *v
 void admin_host_set(struct request *r)
 {
 	const struct host *h = admin_host(r, request_arg(r, "name"));
-	const char *policy = request_arg(r, "policy"), *value = request_arg(r, "value");
+	const char *policy, *value;
 	struct host_job *job;
 	struct write *w;
 
-	if (!h || !policy_is_valid(r, policy, value) || !admin_may_write(r))
+	if (!h)
+		return;
+	policy = request_arg(r, "policy");
+	value = request_arg(r, "value");
+	if (!policy_is_valid(r, policy, value) || !admin_may_write(r))
 		return;
 	job = arena_zalloc(request_arena(r), sizeof *job);
 	*job = (struct host_job){ .request = r, .name = arena_strdup(request_arena(r), h->jid->text) };

@@ -124,9 +124,9 @@ static void on_exists(void *arg, const struct rows *rows)
 void admin_import_exists(struct request *r)
 {
 	const struct host *h = admin_host(r, request_arg(r, "host"));
-	const json_t *names = request_list(r, "names");
 	if (!h)
 		return;
+	const json_t *names = request_list(r, "names");
 	size_t n = json_dumpb(names, NULL, 0, JSON_COMPACT);
 	char *text = arena_alloc(request_arena(r), n);
 	json_dumpb(names, text, n, JSON_COMPACT);
