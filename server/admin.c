@@ -244,6 +244,7 @@ static const struct argument rows_arguments[] = {
 };
 static const struct argument commit_arguments[] = {
 	{ "batch", ARGUMENT_TEXT, true, "what \"import begin\" gave" },
+	{ "lines", ARGUMENT_TEXT, true, "the last line of the file" },
 	{ "mode", ARGUMENT_TEXT, true, "what is done with accounts that are there: new, skip, update" },
 	{ 0 },
 };

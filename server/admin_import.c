@@ -4,7 +4,7 @@
  *   import exists   which of these names are taken
  *   import begin    a number for this import
  *   import rows     a portion
- *   import commit   all of it becomes accounts
+ *   import commit   all of it becomes accounts, and then their cards are written, in portions
  *   import drop     none of it does
  *
  * What musterctl has checked is checked here only as far as the tables need it. */
@@ -17,9 +17,10 @@
 #include "home.h"
 #include "sasl.h"
 
+#define CARDS_AT_ONCE 1000
 #define DEAD_AFTER_US (INT64_C(24) * 3600 * 1000000) /* an import that has not ended by then has died */
 
-/* ---- statements. All are safe to repeat: the commit takes its rows away. */
+/* ---- statements. All are safe to repeat: line 0 says that the accounts have been made. */
 
 static const struct sql sql_exists = {
 	.name = "import_exists",
@@ -45,7 +46,8 @@ static const struct sql sql_row = {
 	"insert into account (host, name, disabled, iterations, salt, stored_sha1, server_sha1,"           \
 	" stored_sha256, server_sha256, display) select host, name, coalesce(disabled, 0), iterations,"    \
 	" salt, stored_sha1, server_sha1, stored_sha256, server_sha256, full_name from import"             \
-	" where batch = $1"
+	" where batch = $1 and line > 0"                                                                   \
+	" and not exists (select 1 from import m where m.batch = $1 and m.line = 0)"
 
 /* An account that appeared meanwhile is a mistake: then nothing is made. */
 static const struct sql sql_make = {
@@ -68,13 +70,24 @@ static const struct sql sql_change = {
 		" from import i where i.batch = $1 and i.host = account.host and i.name = account.name",
 };
 
+static const struct sql sql_made = {
+	.name = "import_made",
+	.text = "insert into import (batch, line, host, name) select batch, 0, host, '' from import"
+		" where batch = $1 limit 1 on conflict (batch, line) do nothing",
+};
+
 /* What people have written about themselves stays. */
 static const struct sql sql_vcards = {
 	.name = "import_vcards",
 	.text = "insert into vcard (owner, content, full_name, email)"
 		" select a.id, i.vcard, i.full_name, i.email from import i"
 		" join account a on a.host = i.host and a.name = i.name"
-		" where i.batch = $1 and i.vcard is not null on conflict (owner) do nothing",
+		" where i.batch = $1 and i.line between $2 and $3 and i.vcard is not null"
+		" on conflict (owner) do nothing",
+};
+static const struct sql sql_taken = {
+	.name = "import_taken",
+	.text = "delete from import where batch = $1 and line between $2 and $3",
 };
 
 static const struct sql sql_drop = {
@@ -87,6 +100,7 @@ static const struct sql sql_drop = {
 struct import_job {
 	struct request *request;
 	int64_t batch;
+	int64_t line, lines; /* commit: up to which the cards are written, and the last */
 };
 
 static struct import_job *job_new(struct request *r)
@@ -263,6 +277,31 @@ static void forget_absents(struct reactor *r, void *arg)
 	homes_forget_absents(r);
 }
 
+static void on_cards(void *arg, const struct rows *rows);
+
+/* The cards of a portion of the new accounts, whose lines have done their work then. It is no part of the
+ * transaction, which must not take long: everybody's messages wait for it. */
+static void cards_write(struct import_job *job)
+{
+	struct write *w = write_new(admin_reactor(job->request)->store, 0);
+	int64_t from = job->line, to = from + CARDS_AT_ONCE - 1;
+	write_add(w, &sql_vcards, PARAMS(P_INT(job->batch), P_INT(from), P_INT(to)));
+	write_add(w, &sql_taken, PARAMS(P_INT(job->batch), P_INT(from), P_INT(to)));
+	job->line = to + 1;
+	write_commit(w, on_cards, job);
+}
+
+static void on_cards(void *arg, const struct rows *rows)
+{
+	struct import_job *job = arg;
+	if (!admin_store_ok(job->request, rows))
+		return;
+	if (job->line <= job->lines)
+		cards_write(job);
+	else
+		server_each(request_server(job->request), forget_absents, on_told, job);
+}
+
 static void on_committed(void *arg, const struct rows *rows)
 {
 	struct import_job *job = arg;
@@ -272,7 +311,7 @@ static void on_committed(void *arg, const struct rows *rows)
 		    "Some of the accounts have been made by somebody else meanwhile; nothing was imported.",
 		    "Try again; the log has the database's words.");
 	else if (admin_store_ok(job->request, rows))
-		server_each(request_server(job->request), forget_absents, on_told, job);
+		cards_write(job);
 }
 
 void admin_import_commit(struct request *r)
@@ -281,11 +320,11 @@ void admin_import_commit(struct request *r)
 	struct import_job *job = job_new(r);
 	if (!job || !admin_may_write(r))
 		return;
+	job->lines = strtoll(request_arg(r, "lines"), NULL, 10);
 	struct write *w = write_new(admin_reactor(r)->store, 0);
 	if (strcmp(mode, "update") == 0)
 		write_add(w, &sql_change, PARAMS(P_INT(job->batch)));
 	write_add(w, strcmp(mode, "new") == 0 ? &sql_make : &sql_make_missing, PARAMS(P_INT(job->batch)));
-	write_add(w, &sql_vcards, PARAMS(P_INT(job->batch)));
-	write_add(w, &sql_drop, PARAMS(P_INT(job->batch)));
+	write_add(w, &sql_made, PARAMS(P_INT(job->batch)));
 	write_commit(w, on_committed, job);
 }

@@ -3,6 +3,7 @@
  * so that no password leaves this process. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base64.h"
 #include "musterctl_import.h"
@@ -11,6 +12,27 @@
 #define NAMES_AT_ONCE 1000
 #define ROWS_AT_ONCE 200 /* a portion takes seconds at most, also where keys must be derived first */
 #define WAIT_MS 200
+#define TRIES 10
+#define TRY_SECONDS 2
+
+/* Asks again while the database is busy: what an import asks is safe to repeat. Takes the reference of args. */
+static json_t *ask(struct import *x, const char *command, json_t *args)
+{
+	struct call *c = x->call;
+	json_t *result = NULL;
+	for (unsigned tries = 1; !result && tries <= TRIES; tries++) {
+		c->is_quiet = tries < TRIES;
+		c->status = CONTROL_OK;
+		result = talk(c, command, json_incref(args), NULL, NULL);
+		if (!result && c->status != CONTROL_AWAY && tries < TRIES)
+			tries = TRIES - 1; /* once more, for its complaint */
+		else if (!result && tries < TRIES)
+			sleep(TRY_SECONDS);
+	}
+	c->is_quiet = false;
+	json_decref(args);
+	return result;
+}
 
 /* ---- what the server has */
 
@@ -38,7 +60,7 @@ static bool take_hosts(struct import *x)
 static json_t *ask_existing(struct import *x, const char *host, json_t *names)
 {
 	json_t *args = json_pack("{s:s, s:o}", "host", host, "names", names), *name;
-	json_t *result = talk(x->call, "import exists", args, NULL, NULL);
+	json_t *result = ask(x, "import exists", args);
 	json_t *taken = result ? json_object() : NULL;
 	size_t i;
 	json_array_foreach(json_object_get(result, "names"), i, name)
@@ -176,8 +198,7 @@ static bool send_portion(struct import *x, const char *batch, size_t from, size_
 		if (!x->skips || !x->users[i].exists)
 			json_array_append_new(rows, row_json(x, i));
 	}
-	json_t *result =
-	    talk(x->call, "import rows", json_pack("{s:s, s:o}", "batch", batch, "rows", rows), NULL, NULL);
+	json_t *result = ask(x, "import rows", json_pack("{s:s, s:o}", "batch", batch, "rows", rows));
 	json_decref(result);
 	return result != NULL;
 }
@@ -219,8 +240,11 @@ static bool end_disabled(struct import *x)
 static bool commit(struct import *x, const char *batch)
 {
 	const char *mode = x->updates ? "update" : x->skips ? "skip" : "new";
-	json_t *result = talk(x->call, "import commit",
-	                      json_pack("{s:s, s:s}", "batch", batch, "mode", mode), NULL, NULL);
+	char lines[16];
+	snprintf(lines, sizeof(lines), "%u", x->count ? x->users[x->count - 1].line : 0);
+	json_t *result =
+	    talk(x->call, "import commit",
+	         json_pack("{s:s, s:s, s:s}", "batch", batch, "mode", mode, "lines", lines), NULL, NULL);
 	json_decref(result);
 	return result != NULL;
 }
