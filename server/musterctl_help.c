@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEFT_COLUMN 20
+#define LEFT_COLUMN 26
 
 /* ---- help */
 
@@ -74,7 +74,7 @@ void help_show(const struct call *c)
 	}
 	printf("Usage: musterctl [--config FILE | --socket PATH] [--json] %s ...\n\n",
 	       c->group ? c->group : "COMMAND");
-	puts("Administers a running Muster server.\n\nCommands:");
+	puts("Administers a Muster server, while it runs or not.\n\nCommands:");
 	for (const struct verb *v = verbs; v->name; v++) {
 		if (is_in_group(v, c->group))
 			show_verb_line(v);
