@@ -24,7 +24,7 @@ static unsigned mechanisms_of(const struct c2s *c)
 		offered |= 1U << SASL_EXTERNAL;
 	if (policy->anonymous)
 		offered |= 1U << SASL_ANONYMOUS;
-	return offered & sasl_mask(policy->mechanisms);
+	return policy->mechanisms ? offered & (unsigned)policy->mechanisms : offered;
 }
 
 void c2s_offer(struct c2s *c, struct buffer *b)

@@ -30,11 +30,17 @@ static const struct {
 	[OPT_TEXT] = { "a text", NULL, 0 },
 	[OPT_PATH] = { "a path", NULL, 0 },
 	[OPT_CHOICE] = { "one of", NULL, 0 },
+	[OPT_WORDS] = { "some of, with spaces between them:", NULL, 0 },
 };
 
 static bool is_text(const struct option *o)
 {
 	return o->type == OPT_TEXT || o->type == OPT_PATH;
+}
+
+static bool has_choices(const struct option *o)
+{
+	return o->type == OPT_CHOICE || o->type == OPT_WORDS;
 }
 
 static void *member(const struct option *o, void *base)
@@ -81,11 +87,30 @@ static bool parse_number(const struct option *o, const char *text, int64_t *out)
 	return true;
 }
 
+static bool parse_words(const struct option *o, const char *text, int64_t *out)
+{
+	*out = 0;
+	while (*(text += strspn(text, " "))) {
+		size_t n = strcspn(text, " ");
+		unsigned i = 0;
+
+		while (o->choices[i] && !(strncmp(o->choices[i], text, n) == 0 && !o->choices[i][n]))
+			i++;
+		if (!o->choices[i])
+			return false;
+		*out |= (int64_t)1 << i;
+		text += n;
+	}
+	return true;
+}
+
 /* Any type but texts. */
 static bool parse(const struct option *o, const char *text, int64_t *out)
 {
 	static const char *const bool_words[] = { "false", "true", NULL };
 	const char *const *words = o->type == OPT_BOOL ? bool_words : o->choices;
+	if (o->type == OPT_WORDS)
+		return parse_words(o, text, out);
 	if (o->type != OPT_BOOL && o->type != OPT_CHOICE)
 		return parse_number(o, text, out);
 	for (int64_t i = 0; words[i]; i++) {
@@ -140,7 +165,7 @@ static void refuse_value(const struct option *o, const struct conf_node *n, stru
                          struct mistakes *m)
 {
 	struct buffer choices = { 0 };
-	if (o->type == OPT_CHOICE) {
+	if (has_choices(o)) {
 		buffer_adds(&choices, " ");
 		write_choices(&choices, o);
 	}
@@ -199,7 +224,7 @@ static void read_value(const struct option *o, void *base, const struct conf_nod
 		read_text(o, base, n, a, m);
 	else if (n->kind != NODE_SCALAR || is_text(o) || !parse(o, n->text, &value))
 		refuse_value(o, n, a, m);
-	else if ((o->type != OPT_BOOL && o->type != OPT_CHOICE) && !is_in_range(o, value))
+	else if (o->type != OPT_BOOL && !has_choices(o) && !is_in_range(o, value))
 		refuse_range(o, n, a, m);
 	else
 		store_number(o, base, value);
@@ -232,7 +257,7 @@ static bool read_plain(const struct option *o, void *base, const char *text, str
 	}
 	if (!parse(o, text, &value))
 		return false;
-	if (o->type != OPT_BOOL && o->type != OPT_CHOICE && !is_in_range(o, value))
+	if (o->type != OPT_BOOL && !has_choices(o) && !is_in_range(o, value))
 		return false;
 	store_number(o, base, value);
 	return true;
@@ -254,7 +279,7 @@ char *option_read(const struct option *o, void *base, const char *text, struct a
 	buffer_addf(&b, "'%s' wants %s", o->name, types[o->type].wants);
 	if (is_text(o))
 		buffer_adds(&b, ", one line without control characters");
-	else if (o->type == OPT_CHOICE)
+	else if (has_choices(o))
 		write_more(&b, " ", o, write_choices);
 	else if (o->min != 0 || o->max != 0)
 		write_more(&b, ", ", o, write_range);
@@ -370,6 +395,18 @@ static const char *text_of(const struct option *o, const void *base)
 	return *(const char *const *)(const void *)((const char *)base + o->offset);
 }
 
+static void write_words(struct buffer *b, const struct option *o, int64_t value)
+{
+	const char *glue = "";
+
+	for (unsigned i = 0; o->choices[i]; i++) {
+		if (!(value >> i & 1))
+			continue;
+		buffer_addf(b, "%s%s", glue, o->choices[i]);
+		glue = " ";
+	}
+}
+
 static void number_write(struct buffer *b, const struct option *o, const void *base)
 {
 	int64_t value = number_of(o, base);
@@ -377,16 +414,25 @@ static void number_write(struct buffer *b, const struct option *o, const void *b
 		buffer_adds(b, value ? "true" : "false");
 	else if (o->type == OPT_CHOICE)
 		buffer_adds(b, o->choices[value]);
+	else if (o->type == OPT_WORDS)
+		write_words(b, o, value);
 	else
 		write_number(b, o, value);
 }
 
 void value_write(struct buffer *b, const struct option *o, const void *base)
 {
-	if (!is_text(o))
+	struct buffer words = { 0 };
+
+	if (o->type == OPT_WORDS) {
+		number_write(&words, o, base);
+		text_write(b, words.data ? words.data : "");
+		buffer_free(&words);
+	} else if (!is_text(o)) {
 		number_write(b, o, base);
-	else if (text_of(o, base))
+	} else if (text_of(o, base)) {
 		text_write(b, text_of(o, base));
+	}
 }
 
 void option_write(struct buffer *b, const struct option *o, const void *base)
@@ -401,12 +447,12 @@ void option_describe(struct buffer *b, const struct option *o)
 {
 	if (o->type == OPT_BOOL) {
 		buffer_adds(b, "true or false; ");
-	} else if (o->type == OPT_CHOICE) {
+	} else if (has_choices(o)) {
 		write_choices(b, o);
 		buffer_adds(b, "; ");
 	} else if (!is_text(o) && (o->min != 0 || o->max != 0)) {
 		write_range(b, o);
 		buffer_adds(b, "; ");
 	}
-	buffer_addf(b, "default %s", o->fallback ? o->fallback : "none");
+	buffer_addf(b, "default %s", o->fallback && *o->fallback ? o->fallback : "none");
 }

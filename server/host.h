@@ -25,11 +25,11 @@ enum conflict_policy { CONFLICT_REPLACE, CONFLICT_REFUSE, CONFLICT_RENAME };
 
 /* The core's policies. */
 struct host_policy {
-	bool record;            /* messages are put on record before they are delivered */
-	bool registration;      /* strangers may make accounts */
-	const char *mechanisms; /* the only ones that are offered, by name; NULL: all */
-	bool anonymous;         /* guests may log in */
-	int64_t conflict;       /* enum conflict_policy */
+	bool record;        /* messages are put on record before they are delivered */
+	bool registration;  /* strangers may make accounts */
+	int64_t mechanisms; /* the only ones that are offered: a bit each, by enum sasl_mechanism; 0: all */
+	bool anonymous;     /* guests may log in */
+	int64_t conflict;   /* enum conflict_policy */
 };
 extern const struct option host_policy_options[];
 

@@ -5,6 +5,7 @@
 #include "conf.h"
 #include "hook.h"
 #include "host.h"
+#include "sasl.h"
 
 /* clang-format off */
 
@@ -17,8 +18,8 @@ const struct option host_policy_options[] = {
 	  .help = "Whether messages are put on record before they are delivered." },
 	{ .name = "registration", .type = OPT_BOOL, .offset = offsetof(struct host_policy, registration), .fallback = "false",
 	  .help = "Whether strangers may make accounts from their clients (XEP-0077)." },
-	{ .name = "mechanisms", .type = OPT_TEXT, .offset = offsetof(struct host_policy, mechanisms),
-	  .help = "The only SASL mechanisms that are offered, with blanks between them; none: all." },
+	{ .name = "mechanisms", .type = OPT_WORDS, .offset = offsetof(struct host_policy, mechanisms),
+	  .fallback = "", .choices = sasl_names, .help = "The only SASL mechanisms that are offered; none: all." },
 	{ .name = "anonymous", .type = OPT_BOOL, .offset = offsetof(struct host_policy, anonymous), .fallback = "false",
 	  .help = "Whether guests may log in without an account (XEP-0175)." },
 	{ .name = "conflict", .type = OPT_CHOICE, .offset = offsetof(struct host_policy, conflict),

@@ -8,13 +8,14 @@
 #include <stdint.h>
 
 enum option_type {
-	OPT_BOOL,  /* bool: true | false */
-	OPT_INT,   /* int64_t */
-	OPT_BYTES, /* int64_t: a number with an optional unit: k, M, G (of 1024) */
-	OPT_TIME,  /* int64_t milliseconds: a number with a unit: ms, s, m, h, d, w */
-	OPT_TEXT,  /* const char *, one line, owned by the snapshot; default NULL: none */
-	OPT_PATH,  /* the same, made absolute: a relative path starts from the file's directory */
-	OPT_CHOICE /* int64_t: the index of one of the words in `choices` */
+	OPT_BOOL,   /* bool: true | false */
+	OPT_INT,    /* int64_t */
+	OPT_BYTES,  /* int64_t: a number with an optional unit: k, M, G (of 1024) */
+	OPT_TIME,   /* int64_t milliseconds: a number with a unit: ms, s, m, h, d, w */
+	OPT_TEXT,   /* const char *, one line, owned by the snapshot; default NULL: none */
+	OPT_PATH,   /* the same, made absolute: a relative path starts from the file's directory */
+	OPT_CHOICE, /* int64_t: the index of one of the words in `choices` */
+	OPT_WORDS /* int64_t: a bit for each of the words in `choices`; written with spaces between them */
 };
 
 struct option {
@@ -24,7 +25,7 @@ struct option {
 	const char *fallback;       /* the default, written as in the file; NULL: none (texts, paths) */
 	const char *help;           /* one sentence */
 	int64_t min, max;           /* for numbers, in the type's own unit; both 0: any */
-	const char *const *choices; /* OPT_CHOICE: words, NULL-terminated */
+	const char *const *choices; /* OPT_CHOICE, OPT_WORDS: words, NULL-terminated */
 };
 #define OPTIONS_END                                                                                        \
 	{                                                                                                  \

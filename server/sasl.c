@@ -21,21 +21,30 @@ enum {
 	BINDING_MAX = EVP_MAX_MD_SIZE
 };
 
+const char *const sasl_names[SASL_MECHANISMS + 1] = {
+	[SASL_SCRAM_SHA_256_PLUS] = "SCRAM-SHA-256-PLUS",
+	[SASL_SCRAM_SHA_1_PLUS] = "SCRAM-SHA-1-PLUS",
+	[SASL_SCRAM_SHA_256] = "SCRAM-SHA-256",
+	[SASL_SCRAM_SHA_1] = "SCRAM-SHA-1",
+	[SASL_PLAIN] = "PLAIN",
+	[SASL_EXTERNAL] = "EXTERNAL",
+	[SASL_ANONYMOUS] = "ANONYMOUS",
+};
+
 struct mechanism {
-	const char *name;
 	const EVP_MD *(*hash)(void);
 	bool is_plus;
 };
 
 /* By enum sasl_mechanism. */
 static const struct mechanism mechanisms[SASL_MECHANISMS] = {
-	[SASL_SCRAM_SHA_256_PLUS] = { "SCRAM-SHA-256-PLUS", EVP_sha256, true },
-	[SASL_SCRAM_SHA_1_PLUS] = { "SCRAM-SHA-1-PLUS", EVP_sha1, true },
-	[SASL_SCRAM_SHA_256] = { "SCRAM-SHA-256", EVP_sha256, false },
-	[SASL_SCRAM_SHA_1] = { "SCRAM-SHA-1", EVP_sha1, false },
-	[SASL_PLAIN] = { "PLAIN", EVP_sha256, false },
-	[SASL_EXTERNAL] = { "EXTERNAL", NULL, false },
-	[SASL_ANONYMOUS] = { "ANONYMOUS", NULL, false },
+	[SASL_SCRAM_SHA_256_PLUS] = { EVP_sha256, true },
+	[SASL_SCRAM_SHA_1_PLUS] = { EVP_sha1, true },
+	[SASL_SCRAM_SHA_256] = { EVP_sha256, false },
+	[SASL_SCRAM_SHA_1] = { EVP_sha1, false },
+	[SASL_PLAIN] = { EVP_sha256, false },
+	[SASL_EXTERNAL] = { NULL, false },
+	[SASL_ANONYMOUS] = { NULL, false },
 };
 
 #define PLUS_MECHANISMS (1U << SASL_SCRAM_SHA_256_PLUS | 1U << SASL_SCRAM_SHA_1_PLUS)
@@ -123,27 +132,10 @@ unsigned sasl_offer(SSL *ssl, bool plain_without_tls)
 	return offer;
 }
 
-unsigned sasl_mask(const char *list)
-{
-	unsigned mask = 0;
-
-	if (!list)
-		return ~0U;
-	while (*(list += strspn(list, " \t,"))) {
-		size_t n = strcspn(list, " \t,");
-
-		for (unsigned m = 0; m < SASL_MECHANISMS; m++)
-			if (strlen(mechanisms[m].name) == n && strncmp(mechanisms[m].name, list, n) == 0)
-				mask |= 1U << m;
-		list += n;
-	}
-	return mask;
-}
-
 const char *sasl_name(enum sasl_mechanism m)
 {
 	ASSERT(m < SASL_MECHANISMS);
-	return mechanisms[m].name;
+	return sasl_names[m];
 }
 
 /* The data of a channel binding; its length, or 0 for a type that this stream cannot do. tls-unique is
@@ -217,7 +209,7 @@ struct sasl *sasl_begin(const char *mechanism, unsigned offered, SSL *ssl, const
 {
 	unsigned m = 0;
 
-	while (m < SASL_MECHANISMS && strcmp(mechanisms[m].name, mechanism) != 0)
+	while (m < SASL_MECHANISMS && strcmp(sasl_names[m], mechanism) != 0)
 		m++;
 	if (m == SASL_MECHANISMS || !(offered & 1U << m))
 		return NULL;

@@ -28,8 +28,7 @@ enum sasl_mechanism {
  * `ssl` NULL: no TLS, then no -PLUS; PLAIN only with TLS or `plain_without_tls`. EXTERNAL and ANONYMOUS are
  * the caller's to add. */
 unsigned sasl_offer(SSL *ssl, bool plain_without_tls);
-/* Those in a list of names with blanks or commas between them; NULL: all. What is no name is passed over. */
-unsigned sasl_mask(const char *list);
+extern const char *const sasl_names[SASL_MECHANISMS + 1]; /* by enum sasl_mechanism; NULL ends it */
 const char *sasl_name(enum sasl_mechanism m);
 
 /* The keys of one account, as the database holds them: PBKDF2 of the prepared password per hash. */

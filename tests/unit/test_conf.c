@@ -69,6 +69,35 @@ static void test_defaults(void **state)
 	conf_unref(c);
 }
 
+/* Options outside a file: a host's policies. */
+static void test_option(void **state)
+{
+	static const char *const words[] = { "red", "green", "redder", NULL };
+	static const struct option o = {
+		.name = "colours", .type = OPT_WORDS, .fallback = "", .choices = words
+	};
+	struct arena a = { 0 };
+	struct buffer b = { 0 };
+	int64_t value = 0;
+	char *problem;
+
+	(void)state;
+	assert_null(option_read(&o, &value, " redder  red ", &a));
+	assert_int_equal(value, 5);
+	option_write(&b, &o, &value);
+	assert_string_equal(b.data, "red redder");
+	problem = option_read(&o, &value, "red,green", &a);
+	assert_string_equal(problem,
+	                    "'colours' wants some of, with spaces between them: red, green, redder, got "
+	                    "'red,green'");
+	mem_free(problem);
+	assert_int_equal(value, 5);
+	assert_null(option_read(&o, &value, "", &a));
+	assert_int_equal(value, 0);
+	buffer_free(&b);
+	arena_free(&a);
+}
+
 /* The words of log.level are the levels of log.h. */
 static void test_levels(void **state)
 {
@@ -653,6 +682,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_levels),
+		cmocka_unit_test(test_option),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_all_in_one_run),

@@ -524,16 +524,6 @@ static void test_anonymous(void **state)
 	sasl_free(other);
 }
 
-static void test_mask(void **state)
-{
-	(void)state;
-	assert_int_equal(sasl_mask(NULL), ~0U);
-	assert_int_equal(sasl_mask(""), 0);
-	assert_int_equal(sasl_mask("PLAIN"), 1U << SASL_PLAIN);
-	assert_int_equal(sasl_mask(" SCRAM-SHA-1-PLUS,  EXTERNAL plain PLAINS"),
-	                 1U << SASL_SCRAM_SHA_1_PLUS | 1U << SASL_EXTERNAL);
-}
-
 /* ---- time */
 
 static double seconds(void)
@@ -828,7 +818,6 @@ int main(void)
 		cmocka_unit_test(test_keys_of_one_hash),
 		cmocka_unit_test(test_external),
 		cmocka_unit_test(test_anonymous),
-		cmocka_unit_test(test_mask),
 		cmocka_unit_test(test_unknown_takes_as_long),
 		cmocka_unit_test(test_broken_row),
 		cmocka_unit_test(test_plain),
