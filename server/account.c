@@ -174,6 +174,8 @@ enum verdict change_password(struct ctx *c, const char *password, rows_handler *
 	struct account_job *job = ctx_new(c, sizeof *job);
 
 	ASSERT(!p->then);
+	if (c->home->is_guest) /* with a password he would come back, as somebody who is none */
+		return refuse(c, NOT_ALLOWED, "A guest has no password.");
 	*job = (struct account_job){
 		.reactor = c->home->reactor, .jid = c->home->jid, .password = password, .pass = p
 	};

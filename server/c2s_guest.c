@@ -35,6 +35,12 @@ static void drop(struct reactor *r, const struct jid *guest)
 	write_commit(w, NULL, NULL);
 }
 
+static void log_guest_in(struct c2s *c)
+{
+	c->is_guest = true;
+	c2s_login_done(c, NULL);
+}
+
 static void on_made(void *arg, const struct rows *rows)
 {
 	struct making *m = arg;
@@ -43,7 +49,7 @@ static void on_made(void *arg, const struct rows *rows)
 	if (!c)
 		drop(m->reactor, m->guest); /* he has not waited */
 	else if (rows_status(rows) == STORE_OK)
-		c2s_login_done(c, NULL);
+		log_guest_in(c);
 	else
 		c2s_login_failed(c, "temporary-auth-failure");
 	jid_unref(m->guest);
@@ -58,7 +64,6 @@ void c2s_make_guest(struct c2s *c, const char *name)
 
 	*m = (struct making){ .reactor = r, .guest = jid_make(name, c->domain->text, NULL) };
 	ASSERT(m->guest);
-	c->is_guest = true;
 	m->question = c2s_ask(c);
 	write_add(w, &sql_guest_add, PARAMS(P_TEXT(name), P_TEXT(c->domain->text)));
 	write_commit(w, on_made, m);

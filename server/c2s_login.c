@@ -126,9 +126,10 @@ static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply
 
 static const struct sql sql_keys = {
 	.name = "login_keys",
-	.text = "select a.disabled, a.salt, a.iterations, a.stored_sha1, a.server_sha1, a.stored_sha256,"
-		" a.server_sha256 from account a join host h on h.id = a.host where h.name = $1 and a.name "
-		"= $2",
+	.text =
+	    "select a.disabled, a.salt, a.iterations, a.stored_sha1, a.server_sha1, a.stored_sha256,"
+	    " a.server_sha256 from account a join host h on h.id = a.host where h.name = $1 and a.name = $2"
+	    " and a.guest = 0",
 };
 
 struct c2s *c2s_answered(struct question *q)
@@ -268,8 +269,8 @@ static void sasl_read_account(struct c2s *c)
 {
 	struct reactor *r = c->stream.reactor;
 	char *account = tried_account(c);
-	bool may_try = gate_may_try_account(r->server->gate, &c->stream.address, account, &r->conf->limits,
-	                                    gate_now());
+	bool may_try =
+	    gate_may_try(r->server->gate, &c->stream.address, account, &r->conf->limits, gate_now());
 
 	mem_free(account);
 	if (may_try)
@@ -326,12 +327,9 @@ void c2s_on_auth(struct c2s *c, struct stanza *st)
 		c2s_login_failed(c, "encryption-required");
 		return;
 	}
-	if (!gate_may_try(r->server->gate, &c->stream.address, &r->conf->limits, gate_now())) {
-		sasl_fail_because(c, "temporary-auth-failure", WAIT_TEXT);
-		return;
-	}
-	c->sasl = sasl_begin(mechanism ? mechanism : "", c->offered, c->stream.ssl, c->domain->text,
-	                     r->server->secret);
+	/* What the host has withdrawn since the features were told cannot be had any more. */
+	c->sasl = sasl_begin(mechanism ? mechanism : "", c->offered & mechanisms_of(c), c->stream.ssl,
+	                     c->domain->text, r->server->secret);
 	if (!c->sasl) {
 		c2s_login_failed(c, "invalid-mechanism");
 		return;

@@ -27,6 +27,7 @@ struct memory {
 	unsigned char key[16];
 	int64_t
 	    until; /* failures, registrations: when the bucket is empty again; OF_BOTH: when it is forgotten */
+	int64_t failed; /* OF_BOTH: when the bucket of its own failures is empty again */
 };
 
 struct gate {
@@ -231,10 +232,24 @@ static int64_t failure_step(const struct limits_conf *limits, int64_t limit)
 	return limits->failure_time * 1000 / limit;
 }
 
-/* Whether one more would still fit into the bucket. */
-static bool has_room(const struct memory *m, const struct limits_conf *limits, int64_t limit, int64_t now)
+/* When that bucket is empty again. */
+static int64_t empty_at(const struct gate *g, const unsigned char key[16])
 {
-	return !m || m->until + failure_step(limits, limit) - now <= limits->failure_time * 1000;
+	const struct memory *m = memory_find(g, key);
+
+	return m ? m->until : 0;
+}
+
+/* Whether one more would still fit into a bucket. */
+static bool has_room(int64_t empty, const struct limits_conf *limits, int64_t limit, int64_t now)
+{
+	return empty + failure_step(limits, limit) - now <= limits->failure_time * 1000;
+}
+
+static int64_t filled(int64_t empty, const struct limits_conf *limits, int64_t limit, int64_t now)
+{
+	empty = (empty > now ? empty : now) + failure_step(limits, limit);
+	return empty < now + DAY ? empty : now + DAY;
 }
 
 static void add_failure(struct gate *g, const unsigned char key[16], const struct limits_conf *limits,
@@ -242,37 +257,37 @@ static void add_failure(struct gate *g, const unsigned char key[16], const struc
 {
 	struct memory *m = memory_touch(g, key);
 
-	m->until = (m->until > now ? m->until : now) + failure_step(limits, limit);
-	if (m->until > now + DAY)
-		m->until = now + DAY;
+	m->until = filled(m->until, limits, limit, now);
 }
 
-bool gate_may_try(struct gate *g, const struct network_address *counted, const struct limits_conf *limits,
-                  int64_t now)
+/* Who has logged in to that account from there within the last day; NULL: nobody. */
+static struct memory *find_known(const struct gate *g, const struct network_address *counted,
+                                 const char *account, int64_t now)
 {
 	unsigned char key[16];
-	bool may;
+	struct memory *m;
 
-	make_key(OF_ADDRESS, counted, NULL, key);
-	uv_mutex_lock(&g->lock);
-	may = has_room(memory_find(g, key), limits, limits->failures_per_address, now);
-	uv_mutex_unlock(&g->lock);
-	return may;
+	make_key(OF_BOTH, counted, account, key);
+	m = memory_find(g, key);
+	return m && m->until > now ? m : NULL;
 }
 
-bool gate_may_try_account(struct gate *g, const struct network_address *counted, const char *account,
-                          const struct limits_conf *limits, int64_t now)
+bool gate_may_try(struct gate *g, const struct network_address *counted, const char *account,
+                  const struct limits_conf *limits, int64_t now)
 {
-	unsigned char key[16], both[16];
+	unsigned char of_address[16], of_account[16];
 	const struct memory *known;
 	bool may;
 
-	make_key(OF_ACCOUNT, NULL, account, key);
-	make_key(OF_BOTH, counted, account, both);
+	make_key(OF_ADDRESS, counted, NULL, of_address);
+	make_key(OF_ACCOUNT, NULL, account, of_account);
 	uv_mutex_lock(&g->lock);
-	known = memory_find(g, both);
-	may = (known && known->until > now) ||
-	      has_room(memory_find(g, key), limits, limits->failures_per_account, now);
+	may = has_room(empty_at(g, of_address), limits, limits->failures_per_address, now);
+	known = find_known(g, counted, account, now);
+	if (known)
+		may = may || has_room(known->failed, limits, limits->login_failures, now);
+	else
+		may = may && has_room(empty_at(g, of_account), limits, limits->failures_per_account, now);
 	uv_mutex_unlock(&g->lock);
 	return may;
 }
@@ -280,13 +295,17 @@ bool gate_may_try_account(struct gate *g, const struct network_address *counted,
 void gate_failed(struct gate *g, const struct network_address *counted, const char *account,
                  const struct limits_conf *limits, int64_t now)
 {
-	unsigned char key[16], of_account[16];
+	unsigned char of_address[16], of_account[16];
+	struct memory *known;
 
-	make_key(OF_ADDRESS, counted, NULL, key);
+	make_key(OF_ADDRESS, counted, NULL, of_address);
 	make_key(OF_ACCOUNT, NULL, account, of_account);
 	uv_mutex_lock(&g->lock);
-	add_failure(g, key, limits, limits->failures_per_address, now);
+	add_failure(g, of_address, limits, limits->failures_per_address, now);
 	add_failure(g, of_account, limits, limits->failures_per_account, now);
+	known = find_known(g, counted, account, now);
+	if (known)
+		known->failed = filled(known->failed, limits, limits->login_failures, now);
 	uv_mutex_unlock(&g->lock);
 }
 

@@ -22,6 +22,7 @@ static const struct limits_conf limits = {
 	.failures_per_address = 4,
 	.failures_per_account = 10,
 	.failure_time = 40000,
+	.login_failures = 2,
 	.registrations = 2,
 };
 
@@ -127,14 +128,14 @@ static bool may_try(struct gate *g, unsigned n, int64_t now)
 {
 	struct network_address a = address(n);
 
-	return gate_may_try(g, &a, &limits, now);
+	return gate_may_try(g, &a, "nobody has tried this@x", &limits, now);
 }
 
 static bool may_try_account(struct gate *g, unsigned n, const char *account, int64_t now)
 {
 	struct network_address a = address(n);
 
-	return gate_may_try_account(g, &a, account, &limits, now);
+	return gate_may_try(g, &a, account, &limits, now);
 }
 
 static void fail_at(struct gate *g, unsigned n, const char *account, int64_t now)
@@ -208,6 +209,32 @@ static void test_failures_of_an_account(void **state)
 	gate_free(g);
 }
 
+/* An office behind one address, and in it a program with an old password: who was in comes in again. */
+static void test_known_where_others_fail(void **state)
+{
+	struct gate *g = gate_new();
+	struct network_address office = address(1);
+	int64_t now = SECOND;
+
+	(void)state;
+	gate_succeeded(g, &office, "juliet@x", now);
+	gate_succeeded(g, &office, "romeo@x", now);
+	for (unsigned i = 0; i < 100; i++)
+		fail_at(g, 1, "romeo@x", now);
+	assert_false(may_try(g, 1, now));                    /* a stranger to the office */
+	assert_false(may_try_account(g, 1, "romeo@x", now)); /* whose program it is */
+	assert_true(may_try_account(g, 1, "juliet@x", now));
+	fail_at(g, 1, "juliet@x", now); /* and no colleague can guess for long at her password */
+	assert_true(may_try_account(g, 1, "juliet@x", now));
+	fail_at(g, 1, "juliet@x", now);
+	assert_false(may_try_account(g, 1, "juliet@x", now));
+	gate_succeeded(g, &office, "juliet@x",
+	               now); /* of an attempt that was under way: forgives nothing */
+	assert_false(may_try_account(g, 1, "juliet@x", now + 20 * SECOND - 1));
+	assert_true(may_try_account(g, 1, "juliet@x", now + 20 * SECOND));
+	gate_free(g);
+}
+
 static void test_bound(void **state)
 {
 	struct gate *g = gate_new();
@@ -244,7 +271,7 @@ static void test_registrations(void **state)
 	assert_false(gate_register(g, &a, &limits, now + 1799 * SECOND));
 	assert_true(gate_register(g, &a, &limits, now + 1800 * SECOND));
 	assert_false(gate_register(g, &a, &limits, now + 1801 * SECOND));
-	assert_true(gate_may_try(g, &a, &limits, now));
+	assert_true(may_try(g, 1, now));
 	gate_free(g);
 }
 
@@ -256,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_failures_of_an_address),
 		cmocka_unit_test(test_rate_is_exact),
 		cmocka_unit_test(test_failures_of_an_account),
+		cmocka_unit_test(test_known_where_others_fail),
 		cmocka_unit_test(test_bound),
 		cmocka_unit_test(test_registrations),
 	};
