@@ -148,8 +148,8 @@ static void on_added(void *arg, const struct rows *rows)
 void admin_group_add(struct request *r)
 {
 	const struct server *srv = request_server(r);
-	const struct host *h = admin_host(r, request_arg(r, "host"));
 	const char *name = request_arg(r, "name"), *title = request_arg(r, "title");
+	const struct host *h = admin_host(r, request_arg(r, "host")); /* NULL: `r` is gone */
 	struct group_job *job;
 	struct write *w;
 
@@ -200,9 +200,9 @@ static bool write_sight(struct request *r, struct write *w, const struct contact
 
 void admin_group_set(struct request *r)
 {
-	const struct contact_group *g = group_named(r, request_arg(r, "name"));
 	const char *title = request_arg(r, "title");
 	bool is_sight = request_arg(r, "shows") || request_arg(r, "hides");
+	const struct contact_group *g = group_named(r, request_arg(r, "name")); /* NULL: `r` is gone */
 	struct group_job *job;
 	struct write *w;
 
@@ -300,8 +300,8 @@ static void on_named(void *arg, const struct rows *rows)
 
 void admin_user_name(struct request *r)
 {
-	const struct jid *j = admin_account(r, false);
 	const char *name = request_arg(r, "name");
+	const struct jid *j = admin_account(r, false); /* NULL: `r` is gone */
 	struct group_job *job;
 	struct write *w;
 
