@@ -60,7 +60,7 @@ static enum verdict on_changed(struct ctx *c, const struct rows *r)
 {
 	if (rows_status(r) != STORE_OK)
 		return refuse_unstored(c, r);
-	if (rows_count(r) == 0) /* somebody without an account of his own */
+	if (rows_count(r) == 0) /* removed meanwhile */
 		return refuse(c, NOT_ALLOWED, NULL);
 	return reply(c, NULL);
 }
@@ -120,6 +120,8 @@ static enum verdict on_out(struct ctx *c)
 	if (!stanza_is_request(c->stanza) || !query || !element_is(query, "query", REGISTER_NS) ||
 	    !is_for_account(c))
 		return PASS;
+	if (home_is_guest(c->home)) /* his account is for this session, and nobody else's */
+		return refuse(c, NOT_ALLOWED, "Guests have no password, and no account to keep.");
 	if (c->stanza->type == IQ_GET)
 		return on_get(c);
 	return element_child(query, "remove", REGISTER_NS) ? on_remove(c, query) : on_password(c, query);

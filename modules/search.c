@@ -1,5 +1,5 @@
-/* search.c - XEP-0055: the accounts of a host, found by name, nickname or e-mail, at search.DOMAIN. Only
- * the host's own accounts may search, and a host may do without. A word of the question finds what begins
+/* search.c - XEP-0055: the accounts of a host, found by name, nickname or e-mail, at search.DOMAIN. Only the
+ * host's own accounts may search, no guests, and a host may do without. A word of the question finds what begins
  * with it: ranges of an index (tables directory, written by module vcard, and account), never a scan. */
 #include <string.h>
 
@@ -67,8 +67,9 @@ struct question {
 	" union select id from (select b.id from account b join host g on g.id = b.host where g.name = $1" \
 	" and $2 in ('user', 'nick') and " b_name " >= $3 and " b_name " < $4 limit 10000) by_name) found" \
 	" join account a on a.id = found.id left join vcard v on v.owner = a.id"                           \
-	" where a.disabled = 0" BY_WORD("$5", "$6", "$7", a_name) BY_WORD("$8", "$9", "$10", a_name)       \
-	    BY_WORD("$11", "$12", "$13", a_name) " order by a.name limit 50"
+	" where a.disabled = 0 and a.guest = 0" BY_WORD("$5", "$6", "$7", a_name)                          \
+	    BY_WORD("$8", "$9", "$10", a_name)                                                             \
+		BY_WORD("$11", "$12", "$13", a_name) " order by a.name limit 50"
 
 static const struct sql sql_search = {
 	.name = "search",
@@ -316,6 +317,17 @@ static enum verdict on_set(struct ctx *c)
 	return start_search(c, q);
 }
 
+/* A guest is somebody of this host to the rest of it, but not known to anybody: stopped in his own home. */
+static enum verdict on_guest(struct ctx *c)
+{
+	const struct element *query = element_first(c->stanza->root);
+
+	if (!home_is_guest(c->home) || !stanza_is_request(c->stanza) || !query ||
+	    !element_is(query, "query", SEARCH_NS))
+		return PASS;
+	return refuse(c, FORBIDDEN, "Guests do not search.");
+}
+
 static enum verdict on_disco(struct ctx *c)
 {
 	struct stanza *st;
@@ -335,6 +347,7 @@ static const struct hook hooks[] = {
 	ON_IQ_GET(SEARCH_NS, "query", HOME_SERVICE, on_get),
 	ON_IQ_SET(SEARCH_NS, "query", HOME_SERVICE, on_set),
 	ON_EVENT(EVENT_DISCO_INFO, HOME_SERVICE, on_disco),
+	AT_STAGE(OUT, GUARD, ON_IQ, HOME_USER, on_guest),
 	HOOKS_END,
 };
 

@@ -25,6 +25,11 @@ bool home_records(const struct home *h)
 	return h->records;
 }
 
+bool home_is_guest(const struct home *h)
+{
+	return h->is_guest;
+}
+
 struct roster *home_roster(struct home *h)
 {
 	return &h->roster;

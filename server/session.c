@@ -59,6 +59,8 @@ void session_close_stream(struct session *s, unsigned condition, const char *tex
 	100 /* of one session; the oldest is forgotten, and its sender has his own timeout                 \
 	     */
 
+#define UNANSWERED_ID 256 /* bytes of an id; who chooses a longer one has his own timeout, too */
+
 struct unanswered {
 	struct unanswered *next; /* newer ones */
 	struct jid *from;
@@ -76,9 +78,12 @@ static void unanswered_drop(struct unanswered **at)
 
 void session_asked(struct session *s, const struct jid *from, const char *id)
 {
-	struct unanswered **at = &s->unanswered, *u = mem_alloc(sizeof *u + strlen(id) + 1);
+	struct unanswered **at = &s->unanswered, *u;
 	unsigned n = 0;
 
+	if (strlen(id) > UNANSWERED_ID)
+		return;
+	u = mem_alloc(sizeof *u + strlen(id) + 1);
 	u->next = NULL;
 	u->from = jid_ref(from);
 	memcpy(u->id, id, strlen(id) + 1);
@@ -99,59 +104,49 @@ void session_answered(struct session *s, const struct jid *to, const char *id)
 		unanswered_drop(at);
 }
 
+static void session_answer(struct home *h, const struct session *s, const struct unanswered *u)
+{
+	struct stanza *asked = stanza_new(STANZA_IQ, IQ_GET, u->id);
+	struct envelope *e = envelope_new(h->reactor, ENV_STANZA);
+
+	e->dir = IN;
+	e->from = jid_ref(s->full);
+	e->to = jid_ref(u->from);
+	e->stanza = stanza_error(stanza_seal(asked), SERVICE_UNAVAILABLE, NULL);
+	stanza_unref(asked);
+	if (!router_post(h->reactor, e))
+		envelope_free(h->reactor, e);
+}
+
+/* Who has been blocked meanwhile does not learn when the session goes. */
 static void session_answer_all(struct home *h, struct session *s)
 {
 	while (s->unanswered) {
-		struct stanza *asked = stanza_new(STANZA_IQ, IQ_GET, s->unanswered->id);
-		struct envelope *e = envelope_new(h->reactor, ENV_STANZA);
-
-		e->dir = IN;
-		e->from = jid_ref(s->full);
-		e->to = jid_ref(s->unanswered->from);
-		e->stanza = stanza_error(stanza_seal(asked), SERVICE_UNAVAILABLE, NULL);
-		stanza_unref(asked);
-		if (!router_post(h->reactor, e))
-			envelope_free(h->reactor, e);
+		if (!is_blocked(h, s->unanswered->from))
+			session_answer(h, s, s->unanswered);
 		unanswered_drop(&s->unanswered);
 	}
 }
 
 /* ---- the end */
 
-static const struct sql sql_guest_remove = {
-	.name = "guest_remove",
-	.text = "delete from account where id = $1 and guest = 1",
-};
-
-struct leaving {
-	struct reactor *reactor;
-	struct jid *guest;
-};
-
-/* The account is gone, so the home is to forget it. */
-static void on_guest_removed(void *arg, const struct rows *rows)
+static enum verdict on_guest_removed(struct ctx *c, const struct rows *rows)
 {
-	struct leaving *l = arg;
-	struct envelope *e = envelope_new(l->reactor, ENV_FORGET);
-
-	(void)rows; /* what could not be deleted goes at the next start */
-	e->home_kind = HOME_USER;
-	e->to = l->guest;
-	e->condition = STREAM_NOT_AUTHORIZED;
-	e->text = "You were a guest.";
-	reactor_post(l->reactor, l->reactor->index, e);
-	mem_free(l);
+	if (rows_status(rows) == STORE_OK) /* else it goes at the next start */
+		account_removed(c);
+	return DONE;
 }
 
-/* A guest (c2s_guest.c) has no more sessions: nobody can ever log in to his account again. */
+static enum verdict on_guest_leaves(struct ctx *c)
+{
+	return remove_account(c, on_guest_removed);
+}
+
+/* A guest (c2s_guest.c) has no more sessions: nobody can ever log in to his account again, and those who have
+ * him in their contact lists lose him as they lose anybody whose account is removed. */
 static void guest_leaves(struct home *h)
 {
-	struct leaving *l = mem_alloc(sizeof *l);
-	struct write *w = write_new(h->reactor->store, 0);
-
-	*l = (struct leaving){ .reactor = h->reactor, .guest = jid_ref(h->jid) };
-	write_add(w, &sql_guest_remove, PARAMS(P_INT(h->account)));
-	write_commit(w, on_guest_removed, l);
+	pass_run_handler(h, 0, on_guest_leaves, NULL);
 }
 
 void session_end(struct home *h, struct session *s)

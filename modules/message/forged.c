@@ -7,13 +7,18 @@
 static bool is_forged(const struct ctx *c, const struct element *e)
 {
 	const struct jid *own = home_jid(c->home);
-	const char *from;
+	const char *text;
+	struct jid *from;
+	bool is_own;
 
 	if (!element_is(e, "delay", "urn:xmpp:delay"))
 		return false;
-	from = element_get(e, "from");
-	return from && strlen(from) == jid_domain_len(own) &&
-	       memcmp(from, jid_domain(own), jid_domain_len(own)) == 0;
+	text = element_get(e, "from");
+	from = text ? jid_parse(text, strlen(text)) : NULL; /* however it is written */
+	is_own = from && !jid_has_local(from) && jid_domain_len(from) == jid_domain_len(own) &&
+	         memcmp(jid_domain(from), jid_domain(own), jid_domain_len(own)) == 0;
+	jid_unref(from);
+	return is_own;
 }
 
 static bool has_forged(const struct ctx *c, const struct stanza *st)

@@ -302,7 +302,8 @@ static bool is_waiting(const struct offline *o, int64_t entry)
 	return entry > o->taken ? !ids_has(&o->skipped, entry) : ids_has(&o->returned, entry);
 }
 
-/* To the session it names, if that is here, else to the one that reads. */
+/* To the session it names, if that is here, else to the one that reads. Who has been blocked meanwhile is not
+ * heard any more (XEP-0191 section 3.3): what he said stays in the record. */
 static void replay_deliver(struct ctx *c, struct session *s, const struct rows *r, unsigned i)
 {
 	const char *from = rows_text(r, i, 2), *to = rows_text(r, i, 3), *text = rows_text(r, i, 4);
@@ -310,7 +311,7 @@ static void replay_deliver(struct ctx *c, struct session *s, const struct rows *
 	struct stanza *st = stanza_parse(text, strlen(text));
 	struct session *named;
 
-	if (sender && recipient && st) {
+	if (sender && recipient && st && !is_blocked(c->home, sender)) {
 		st = strip_forged(c, st);
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
 		deliver(c, named ? named : s, sender, recipient, with_delay(c, st, rows_int(r, i, 1)),

@@ -6,7 +6,8 @@
 #include "roster_parts.h"
 
 #define ROSTER_NS "jabber:iq:roster"
-#define GROUPS_MAX 100 /* of one contact */
+#define GROUPS_MAX 100    /* of one contact */
+#define GROUPS_BYTES 4096 /* and all their names: thousands of contacts lie in memory */
 
 static const struct option options[] = {
 	{ "items", OPT_INT, offsetof(struct roster_options, items), "5000",
@@ -99,6 +100,7 @@ static char *read_groups(struct ctx *c, const struct element *item, const struct
                          enum stanza_condition *why)
 {
 	unsigned n = 0, kept = 0;
+	size_t bytes = 0;
 	struct element *e;
 	char **groups;
 
@@ -121,11 +123,14 @@ static char *read_groups(struct ctx *c, const struct element *item, const struct
 			return NULL;
 		groups[n++] = arena_strdup(&c->scratch, group);
 	}
-	for (unsigned i = 0; i < n; i++)
-		if (!is_title(c, contact, groups[i]))
-			groups[kept++] = groups[i];
+	for (unsigned i = 0; i < n; i++) {
+		if (is_title(c, contact, groups[i]))
+			continue;
+		bytes += strlen(groups[i]);
+		groups[kept++] = groups[i];
+	}
 	groups[kept] = NULL;
-	return roster_groups_text(groups);
+	return bytes > GROUPS_BYTES ? NULL : roster_groups_text(groups);
 }
 
 /* Section 2.3.3: each refusal with its condition. PASS: it is a valid edit. */

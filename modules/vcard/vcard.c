@@ -81,6 +81,19 @@ static bool may_read(struct ctx *c)
 	return p->visible == VISIBLE_ALL;
 }
 
+/* A guest is none of "the host's accounts": stopped in his own home, as nobody else knows him for one. */
+static enum verdict on_guest(struct ctx *c)
+{
+	const struct vcard_policy *p = module_policy(c);
+	const struct element *card = element_first(c->stanza->root);
+
+	if (!home_is_guest(c->home) || p->visible != VISIBLE_HOST || c->stanza->type != IQ_GET || !card ||
+	    !element_is(card, "vCard", VCARD_NS) || !jid_has_local(c->to) ||
+	    jid_is_same_bare(c->to, home_jid(c->home)))
+		return PASS;
+	return refuse(c, SERVICE_UNAVAILABLE, NULL);
+}
+
 /* Section 3.3: a card that is not there is answered like an account that is not there. */
 static enum verdict refuse_card(struct ctx *c)
 {
@@ -200,6 +213,7 @@ static const struct hook hooks[] = {
 	ON_IQ_GET(VCARD_NS, "vCard", HOME_USER, on_get),
 	ON_IQ_SET(VCARD_NS, "vCard", HOME_USER, on_set),
 	ON_IQ_GET(VCARD_NS, "vCard", HOME_HOST, on_get_host),
+	AT_STAGE(OUT, GUARD, ON_IQ, HOME_USER, on_guest),
 	AT_STAGE(OUT, CHANGE, ON_PRESENCE, HOME_USER, avatar_on_presence),
 	HOOKS_END,
 };
