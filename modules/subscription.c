@@ -174,7 +174,8 @@ static void tell_unavailable(struct ctx *c)
 	const struct plan *p = c->own;
 	struct session *s;
 
-	if (is_blocked(c->home, p->contact)) /* to it they are gone already */
+	if (is_blocked(c->home, p->contact) || /* to it they are gone already, or it sees them by a group */
+	    roster_given(home_roster(c->home), p->contact) & SUB_FROM)
 		return;
 	SESSION_EACH (s, c->home)
 		if (s->presence)

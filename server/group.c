@@ -264,8 +264,13 @@ struct groups *groups_new(uint64_t version, struct contact_group **list, unsigne
 	if (count)
 		qsort(list, count, sizeof *list, compare_groups);
 	g->sights = mem_zalloc((sight_count + 1) * sizeof *sights);
-	for (unsigned i = 0; i < sight_count; i++) /* of other hosts, or of groups that are going */
-		if (groups_find(g, sights[i].group) && groups_find(g, sights[i].shown))
+	for (unsigned i = 0; i < sight_count; i++) {
+		const struct contact_group *group = groups_find(g, sights[i].group);
+		const struct contact_group *shown = groups_find(g, sights[i].shown);
+
+		/* They may be going; and hosts are not shown to each other, whatever the rows say. */
+		if (group && shown && strcmp(group->domain, shown->domain) == 0)
 			g->sights[g->sight_count++] = sights[i];
+	}
 	return g;
 }

@@ -175,7 +175,8 @@ const struct jid *home_jid(const struct home *h); /* its bare address */
 enum home_kind home_kind(const struct home *h);
 int64_t home_account(const struct home *h); /* a user's account id: the incarnation */
 bool home_records(const struct home *h);    /* the host's policy: are messages on record? */
-bool home_is_guest(const struct home *h);   /* nobody knows who: the account goes with its session (XEP-0175) */
+bool home_is_guest(
+    const struct home *h); /* nobody knows who: the account goes with its session (XEP-0175) */
 /* This module's bytes in this home. Those of a host or service are zeroed again when the hosts or their
  * policies change: what is made of these may be kept there. */
 void *home_data(struct ctx *c);

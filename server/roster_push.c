@@ -157,7 +157,7 @@ void roster_cancel(struct ctx *c, struct write *w, const struct roster_item *ite
 {
 	const struct jid *own = home_jid(c->home);
 	bool sees_us = item->subscription & SUB_FROM,
-	     sees_sessions = sees_us && !is_blocked(c->home, item->jid);
+	     sees_sessions = sees_us && !(item->given & SUB_FROM) && !is_blocked(c->home, item->jid);
 	struct session *s;
 
 	if ((item->subscription & SUB_TO) || item->ask)

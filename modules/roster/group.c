@@ -82,11 +82,22 @@ enum verdict roster_guard_out(struct ctx *c)
 	return DONE;
 }
 
+/* What would be ended is also the user's own: the account at the other end is being removed, and its groups will
+ * follow. */
+static bool ends_own(struct ctx *c)
+{
+	const struct roster_item *own = roster_find_own(home_roster(c->home), c->from);
+
+	return own && (c->stanza->type == PRESENCE_UNSUBSCRIBE || c->stanza->type == PRESENCE_UNSUBSCRIBED);
+}
+
 /* Clients of the same group ask nobody, but a request may have been on its way when the group was made. */
 enum verdict roster_guard_in(struct ctx *c)
 {
 	unsigned side = side_of(c->stanza, SUB_FROM, SUB_TO);
 
+	if (ends_own(c))
+		return PASS;
 	if (!side || !(roster_given(home_roster(c->home), c->from) & side))
 		return PASS;
 	if (c->stanza->type == PRESENCE_SUBSCRIBE)
