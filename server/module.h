@@ -64,7 +64,8 @@ enum verdict {
 struct ctx {
 	struct home *home;
 	struct session *session; /* OUT: the sender's session; lifecycle events: whose; else, and when it
-	                            has ended during a wait, NULL */
+	                            has ended during a wait, NULL. An event whose session has ended while
+	                            one handler waited does not go on to the next one. */
 	struct jid *from, *to;   /* never NULL while a stanza is handled */
 	struct stanza *stanza;   /* sealed; NULL in lifecycle events */
 	struct arena scratch;    /* gone when the stanza has been handled, held or not */

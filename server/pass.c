@@ -212,6 +212,9 @@ static enum verdict pass_step(struct pass *p)
 
 		return v == PASS ? DONE : v;
 	}
+	if (!p->ctx.stanza && p->session &&
+	    !p->ctx.session) /* an event of a session that has ended meanwhile */
+		return DONE;
 	e = &p->list->entries[p->at++];
 	p->module = e->module;
 	return home_has_module(p->ctx.home, e->module) ? e->hook->run(&p->ctx) : PASS;
