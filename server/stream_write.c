@@ -70,13 +70,17 @@ void stream_dirty(struct stream *s)
 }
 
 /* Bounded: a peer that does not read is closed, and has GOODBYE_MS to take anything at all. */
+/* The bound is on what waits already: one answer that is longer (the contact list of a large group) is no sign
+ * of a slow reader. */
 static void stream_queue(struct stream *s, struct out *o)
 {
+	size_t before = s->queued_bytes;
+
 	s->queued_bytes += o->bytes + OUT_OVERHEAD;
 	s->reactor->counts.unwritten += o->bytes + OUT_OVERHEAD;
 	out_append(&s->queue, o);
 	stream_dirty(s);
-	if (s->queued_bytes <= (size_t)s->reactor->conf->limits.write_queue_bytes || s->is_closing)
+	if (before <= (size_t)s->reactor->conf->limits.write_queue_bytes || s->is_closing)
 		return;
 	log_info(s->protocol->name, s->peer, "does not read: %zu bytes wait for it; closing",
 	         s->queued_bytes);
