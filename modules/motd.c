@@ -74,7 +74,6 @@ const struct module mod_motd = {
 	.api = MUSTER_API,
 	.name = "motd",
 	.about = "The message of the day, once for each account.",
-	.spec = "-",
 	.hooks = hooks,
 	.policies = policies,
 	.policies_size = sizeof(struct motd_policy),
