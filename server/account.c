@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "c2s.h"
 #include "pass_parts.h"
 #include "router.h"
 #include "server.h"
@@ -76,12 +77,32 @@ static void post_forget(struct reactor *r, const struct jid *account, const char
 	groups_follow_account(r, account);
 }
 
-void account_forget(struct account_job *job)
+static void on_logins_ended(struct reactor *r, void *arg)
 {
+	struct account_job *job = arg;
 	enum home_kind kind;
 
-	post_forget(job->reactor, job->jid, job->farewell);
-	reactor_post_run(job->reactor, router_home_of(job->reactor, job->jid, &kind), on_forget_taken, job);
+	post_forget(r, job->jid, job->farewell);
+	reactor_post_run(r, router_home_of(r, job->jid, &kind), on_forget_taken, job);
+}
+
+static void end_logins(struct reactor *r, void *arg)
+{
+	struct account_job *job = arg;
+	unsigned next = r->index + 1;
+
+	c2s_end_logins(r, job->jid, job->farewell);
+	if (next < r->server->reactor_count)
+		reactor_post_run(r, next, end_logins, job);
+	else
+		reactor_post_run(r, job->reactor->index, on_logins_ended, job);
+}
+
+/* First the logins that are under way, on all reactors: then none of them can become a session behind the
+ * home's back. */
+void account_forget(struct account_job *job)
+{
+	reactor_post_run(job->reactor, 0, end_logins, job);
 }
 
 /* ---- a password */

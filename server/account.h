@@ -42,7 +42,8 @@ bool account_set_password(struct account_job *job) MUST_CHECK;
 /* Removes the account by way of its home: its contacts are told, its sessions end. */
 void account_remove(struct account_job *job);
 
-/* Its home, if there is one, ends its sessions with the farewell and reads the account anew. */
+/* Its home, if there is one, ends its sessions with the farewell and reads the account anew. Logins that are
+ * under way, with what was right before, end too. */
 void account_forget(struct account_job *job);
 
 struct home;

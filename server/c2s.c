@@ -14,6 +14,9 @@ void c2s_enter(struct c2s *c, enum c2s_state state)
 {
 	log_debug("c2s", c->stream.peer, "%u -> %u", c->state, (unsigned)state);
 	c->state = (uint8_t)state;
+	list_remove(&c->login_node);
+	if (state & C2S_LOGIN)
+		list_append(&c->stream.reactor->logins, &c->login_node);
 }
 
 void c2s_restart(struct c2s *c)
@@ -207,10 +210,24 @@ static void c2s_stanza(struct stream *s, struct stanza *st)
 
 /* ---- the beginning and the end */
 
+void c2s_end_logins(struct reactor *r, const struct jid *account, const char *text)
+{
+	struct c2s *c;
+
+	LIST_EACH (c, &r->logins, struct c2s, login_node) {
+		const char *name = c->user ? c->user->text : c->tried;
+
+		if (name && strcmp(name, account->text) == 0)
+			stream_close(&c->stream, STREAM_NOT_AUTHORIZED, text);
+	}
+}
+
 static void c2s_free(struct stream *s)
 {
 	struct c2s *c = c2s_of(s);
 
+	if (c->state) /* it has begun */
+		list_remove(&c->login_node);
 	c2s_drop_early(c);
 	sasl_free(c->sasl);
 	c2s_drop_opened(c);
@@ -221,6 +238,7 @@ static void c2s_free(struct stream *s)
 	jid_unref(c->last_to);
 	mem_free(c->last_to_text);
 	mem_free(c->bind_id);
+	mem_free(c->tried);
 }
 
 static const struct stream_protocol c2s_protocol = {
@@ -242,6 +260,7 @@ void c2s_accept(struct reactor *r, uv_stream_t *listener, bool direct, bool requ
 
 	if (!s)
 		return;
+	list_init(&c2s_of(s)->login_node);
 	c2s_of(s)->require_tls = require_tls;
 	c2s_of(s)->state = C2S_OPENING;
 }

@@ -5,10 +5,15 @@
 #include <stdbool.h>
 #include <uv.h>
 
+struct jid;
 struct reactor;
 
 /* Takes a connection from a listener over; `balancers` as for stream_accept. */
 void c2s_accept(struct reactor *r, uv_stream_t *listener, bool direct, bool require_tls,
                 const char *balancers);
+
+/* Ends what was begun with the account's former password, or by its former owner: who has logged in and has
+ * no session yet, and who is about to. `text` is theirs, or NULL. Sessions are the home's to end. */
+void c2s_end_logins(struct reactor *r, const struct jid *account, const char *text);
 
 #endif

@@ -61,22 +61,14 @@ static int64_t gate_now(void)
 	return (int64_t)(uv_hrtime() / 1000);
 }
 
-/* The bare address that is being tried: what failures are counted for. NULL: none has been named. */
-static char *tried_account(const struct c2s *c)
-{
-	const char *user = c->sasl ? sasl_user(c->sasl) : NULL;
-
-	return user ? mem_printf("%s@%s", user, c->domain->text) : NULL;
-}
-
 /* Somebody has shown that he does not know the password. */
-static void count_guess(struct c2s *c, const char *account)
+static void count_guess(struct c2s *c)
 {
 	struct reactor *r = c->stream.reactor;
 
 	c->failures++;
-	if (account)
-		gate_failed(r->server->gate, &c->stream.address, account, &r->conf->limits, gate_now());
+	if (c->tried)
+		gate_failed(r->server->gate, &c->stream.address, c->tried, &r->conf->limits, gate_now());
 }
 
 /* Some clients begin with mechanisms that they cannot do, once for each: that costs them nothing but an
@@ -84,17 +76,17 @@ static void count_guess(struct c2s *c, const char *account)
 static void sasl_fail_because(struct c2s *c, const char *condition, const char *text)
 {
 	unsigned limit = (unsigned)c->stream.reactor->conf->limits.login_failures;
-	char *account = tried_account(c);
 	struct buffer b = { 0 };
 
 	c->stream.reactor->counts.login_failures++;
 	c->stream.reactor->counts.sasl_failures[count_sasl_error(condition)]++;
-	log_info("c2s", c->stream.peer, "login%s%s failed: %s%s%s", account ? " of " : "",
-	         account ? account : "", condition, text ? ": " : "", text ? text : "");
+	log_info("c2s", c->stream.peer, "login%s%s failed: %s%s%s", c->tried ? " of " : "",
+	         c->tried ? c->tried : "", condition, text ? ": " : "", text ? text : "");
 	c->attempts++;
 	if (strcmp(condition, "not-authorized") == 0)
-		count_guess(c, account);
-	mem_free(account);
+		count_guess(c);
+	mem_free(c->tried);
+	c->tried = NULL;
 	sasl_free(c->sasl);
 	c->sasl = NULL;
 	buffer_addf(&b, "<failure xmlns='" SASL_NS "'><%s/>", condition);
@@ -257,6 +249,8 @@ void c2s_login_done(struct c2s *c, const char *reply)
 	         c->stream.ssl ? ", " : "", c->stream.ssl ? SSL_get_version(c->stream.ssl) : "");
 	sasl_free(c->sasl);
 	c->sasl = NULL;
+	mem_free(c->tried);
+	c->tried = NULL;
 	c2s_drop_opened(c);
 	r->counts.logins++;
 	stream_logged_in(&c->stream, host_counts_of(r, c->user));
@@ -268,11 +262,9 @@ void c2s_login_done(struct c2s *c, const char *reply)
 static void sasl_read_account(struct c2s *c)
 {
 	struct reactor *r = c->stream.reactor;
-	char *account = tried_account(c);
 	bool may_try =
-	    gate_may_try(r->server->gate, &c->stream.address, account, &r->conf->limits, gate_now());
+	    gate_may_try(r->server->gate, &c->stream.address, c->tried, &r->conf->limits, gate_now());
 
-	mem_free(account);
 	if (may_try)
 		store_read(r->store, 0, &sql_keys,
 		           PARAMS(P_TEXT(c->domain->text), P_TEXT(sasl_user(c->sasl))), on_account,
@@ -314,6 +306,8 @@ static void sasl_take(struct c2s *c, const struct stanza *st)
 	const char *text = st->root->children ? element_get_text(st->root, &a) : NULL;
 	enum sasl_result result = sasl_step(c->sasl, text, &reply);
 
+	if (!c->tried && sasl_user(c->sasl))
+		c->tried = mem_printf("%s@%s", sasl_user(c->sasl), c->domain->text);
 	sasl_go_on(c, result, reply);
 	arena_free(&a);
 }

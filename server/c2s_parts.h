@@ -25,6 +25,7 @@ enum c2s_state {
 	C2S_BINDING = 32,
 	C2S_BOUND = 64
 };
+#define C2S_LOGIN (C2S_CHALLENGED | C2S_CHECKING | C2S_AUTHENTICATED | C2S_BINDING)
 
 /* Accounts, by localpart, that the client's certificate opens. */
 struct opened {
@@ -34,7 +35,8 @@ struct opened {
 
 struct c2s {
 	struct stream stream;
-	uint8_t state; /* enum c2s_state */
+	struct list login_node; /* in reactor->logins, while C2S_LOGIN */
+	uint8_t state;          /* enum c2s_state */
 	bool require_tls;
 	bool has_registered; /* an account, on this stream */
 	bool is_open;        /* our header of the present stream has been written */
@@ -47,6 +49,7 @@ struct c2s {
 	bool is_guest;         /* an account for this session only */
 	struct jid *domain;    /* of the stream */
 	struct jid *claimed;   /* the header's from: only answered to */
+	char *tried;           /* bare address, once named in the present exchange */
 	struct jid *user;      /* bare, once authenticated */
 	struct jid *full;      /* once bound */
 	struct jid *last_to;   /* of the last stanza: most go to the same address again */

@@ -283,6 +283,7 @@ struct reactor *reactor_new(struct server *srv, unsigned index)
 	list_init(&r->dirty);
 	list_init(&r->paused);
 	list_init(&r->graveyard);
+	list_init(&r->logins);
 	list_init(&r->listeners);
 	wheel_init(&r->wheel, &r->loop);
 	homes_init(r);

@@ -81,6 +81,7 @@ struct reactor {
 	struct list dirty;     /* streams with something to write */
 	struct list paused;    /* streams that stopped reading because the reactor is blocked */
 	struct list graveyard; /* streams to free at the end of the turn */
+	struct list logins;    /* clients between a name and a session: c2s.c */
 	struct tls_io tls;
 	struct xml_pool *xml;
 	struct xml_limits xml_limits[2]; /* before and after login */
