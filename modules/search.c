@@ -197,8 +197,6 @@ static enum verdict on_get(struct ctx *c)
 	struct stanza *result;
 	struct element *query, *form;
 
-	if (!is_offered(c))
-		return refuse(c, SERVICE_UNAVAILABLE, NULL);
 	if (!may_search(c))
 		return refuse(c, FORBIDDEN, NULL);
 	result = reply_new(c);
@@ -306,8 +304,6 @@ static enum verdict on_set(struct ctx *c)
 {
 	struct question *q = c->own = ctx_new(c, sizeof *q);
 
-	if (!is_offered(c))
-		return refuse(c, SERVICE_UNAVAILABLE, NULL);
 	if (!may_search(c))
 		return refuse(c, FORBIDDEN, NULL);
 	if (!read_question(c, q))
@@ -333,8 +329,6 @@ static enum verdict on_disco(struct ctx *c)
 	struct stanza *st;
 	struct element *query = disco_element(c, &st), *identity;
 
-	if (!is_offered(c))
-		return PASS;
 	identity = element_add(st, query, "identity", INFO_NS);
 	element_set(st, identity, "category", "directory");
 	element_set(st, identity, "type", "user");
@@ -360,5 +354,6 @@ const struct module mod_search = {
 	.policies = policies,
 	.policies_size = sizeof(struct search_policy),
 	.service = "search",
+	.is_offered = is_offered,
 	.home_size = sizeof(struct search),
 };

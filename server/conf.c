@@ -78,6 +78,11 @@ static bool is_ip_address(const char *text)
 	return inet_pton(AF_INET6, address, ignored) == 1;
 }
 
+static int64_t listener_port(int64_t kind)
+{
+	return kind == LISTEN_C2S_TLS ? 5223 : kind == LISTEN_PROXY65 ? 7777 : 5222;
+}
+
 /* Appends one with the defaults of its kind. */
 static struct listener_conf *add_listener(struct conf *c, enum listener_kind kind, const char *place)
 {
@@ -85,8 +90,7 @@ static struct listener_conf *add_listener(struct conf *c, enum listener_kind kin
 	options_default(conf_listener_options, new, &c->arena);
 	new->kind = kind;
 	new->place = place;
-	if (kind == LISTEN_C2S_TLS)
-		new->port = 5223;
+	new->port = listener_port(kind);
 	return new;
 }
 
@@ -101,6 +105,9 @@ static void check_listener(struct loader *l, const struct conf_node *const *seen
 	if (new->kind == LISTEN_C2S_TLS && !new->require_tls)
 		mistake(&l->mistakes, &seen[LISTENER_TLS_ROW]->place,
 		        "'require_tls' cannot be false here: c2s-tls is TLS from the first byte");
+	if (new->kind == LISTEN_PROXY65 &&new->proxy)
+		mistake(&l->mistakes, &seen[LISTENER_PROXY_ROW]->place,
+		        "'proxy' is for listeners of clients: no balancer's header is read here");
 	if (new->proxy && !network_list_is_valid(new->proxy))
 		mistake(&l->mistakes, &seen[LISTENER_PROXY_ROW]->place,
 		        "'proxy' wants addresses and networks with blanks between them, such as "
@@ -131,8 +138,8 @@ static void read_listener(struct loader *l, const struct conf_node *n)
 	}
 	struct listener_conf *new = add_listener(c, LISTEN_C2S, place_text(&c->arena, &n->place));
 	options_read(conf_listener_options, new, n, seen, "of a listener", &c->arena, &l->mistakes);
-	if (new->kind == LISTEN_C2S_TLS && !seen[LISTENER_PORT_ROW])
-		new->port = 5223;
+	if (!seen[LISTENER_PORT_ROW])
+		new->port = listener_port(new->kind);
 	if (l->mistakes.count == mistakes)
 		check_listener(l, seen, &n->place);
 	if (l->mistakes.count != mistakes) /* nobody is to be compared with what it might have been */

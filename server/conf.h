@@ -87,11 +87,21 @@ struct limits_conf {
 	int64_t registrations;   /* attempts of one network address in an hour */
 };
 
-enum listener_kind { LISTEN_C2S, LISTEN_C2S_TLS };
+/* `proxy65:` bounds of the relay of bytestreams. */
+struct proxy65_conf {
+	int64_t connections;
+	int64_t connections_per_address;
+	int64_t wait_time;        /* until both are there and the transfer is active */
+	int64_t idle_time;        /* of an active one */
+	int64_t bytes_per_second; /* of one transfer, both ways together */
+	int64_t transfer_bytes;   /* the same; 0: any */
+};
+
+enum listener_kind { LISTEN_C2S, LISTEN_C2S_TLS, LISTEN_PROXY65 };
 
 /* One entry of `listeners:`. */
 struct listener_conf {
-	int64_t kind;        /* enum listener_kind; `kind: c2s | c2s-tls` */
+	int64_t kind;        /* enum listener_kind; `kind: c2s | c2s-tls | proxy65` */
 	const char *address; /* "127.0.0.1", "::" (all, IPv4 too) */
 	int64_t port;        /* 0: any free port (tests) */
 	bool require_tls;
@@ -113,6 +123,7 @@ struct conf {
 	struct store_conf store;
 	struct log_conf log;
 	struct limits_conf limits;
+	struct proxy65_conf proxy65;
 	struct listener_conf *listeners;
 	unsigned listener_count;
 	struct module_conf *modules; /* in the order of the file */

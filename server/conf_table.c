@@ -133,20 +133,36 @@ static const struct option limits_options[] = {
 	OPTIONS_END
 };
 
+static const struct option proxy65_options[] = {
+	{ ROW(OPT_INT, proxy65_conf, connections, "1000"), .min = 2, .max = 1000000,
+	  .help = "Connections to it in all; a transfer has two." },
+	{ ROW(OPT_INT, proxy65_conf, connections_per_address, "100"), .min = 1, .max = 1000000,
+	  .help = "Connections to it from one IPv4 address, or from one IPv6 network of 64 bits." },
+	{ ROW(OPT_TIME, proxy65_conf, wait_time, "1m"), .min = 100, .max = HOUR,
+	  .help = "Time for two clients to meet and begin; then their connections are closed." },
+	{ ROW(OPT_TIME, proxy65_conf, idle_time, "5m"), .min = 100, .max = 24 * HOUR,
+	  .help = "Time in which nothing of a transfer moves; then it ends." },
+	{ ROW(OPT_BYTES, proxy65_conf, bytes_per_second, "4M"), .min = 1 * K, .max = 1 * G,
+	  .help = "How fast one transfer is, both ways together, after a burst of five seconds' worth." },
+	{ ROW(OPT_BYTES, proxy65_conf, transfer_bytes, "4G"), .min = 0, .max = INT64_C(1) << 40,
+	  .help = "What one transfer may move, both ways together; 0: any." },
+	OPTIONS_END
+};
+
 static const char *const listener_kinds[] = {
-	[LISTEN_C2S] = "c2s", [LISTEN_C2S_TLS] = "c2s-tls", NULL
+	[LISTEN_C2S] = "c2s", [LISTEN_C2S_TLS] = "c2s-tls", [LISTEN_PROXY65] = "proxy65", NULL
 };
 
 const struct option conf_listener_options[] = {
 	[LISTENER_KIND_ROW] =
 	{ ROW(OPT_CHOICE, listener_conf, kind, "c2s"), .choices = listener_kinds,
-	  .help = "Clients with STARTTLS (c2s), or with TLS from the first byte (c2s-tls)." },
+	  .help = "Clients with STARTTLS (c2s), with TLS from the first byte (c2s-tls), or file transfers (proxy65)." },
 	[LISTENER_ADDRESS_ROW] =
 	{ ROW(OPT_TEXT, listener_conf, address, "::"),
 	  .help = "The IPv4 or IPv6 address; :: is all of both." },
 	[LISTENER_PORT_ROW] =
 	{ ROW(OPT_INT, listener_conf, port, "5222"), .min = 0, .max = 65535,
-	  .help = "The TCP port (c2s-tls: default 5223); 0: any that is free." },
+	  .help = "The TCP port (c2s-tls: default 5223, proxy65: 7777); 0: any that is free." },
 	[LISTENER_TLS_ROW] =
 	{ ROW(OPT_BOOL, listener_conf, require_tls, "true"),
 	  .help = "Refuse to log clients in without TLS." },
@@ -165,6 +181,8 @@ const struct section conf_sections[] = {
 	  log_options, offsetof(struct conf, log) },
 	{ "limits", SECTION_OPTIONS, "Bounds on what one peer, or all of them, can take.",
 	  limits_options, offsetof(struct conf, limits) },
+	{ "proxy65", SECTION_OPTIONS, "Bounds on file transfers by way of this server (listeners of kind proxy65).",
+	  proxy65_options, offsetof(struct conf, proxy65) },
 	{ "listeners", SECTION_LISTENERS, "Where clients connect: a list.",
 	  conf_listener_options, 0 },
 	{ "modules", SECTION_MODULES, "What the server can do: each module and its options.",
@@ -179,7 +197,8 @@ const struct section conf_sections[] = {
 _Static_assert(COUNT_OF(conf_sections) == SECTION_COUNT + 1, "SECTION_COUNT");
 _Static_assert(COUNT_OF(limits_options) <= SECTION_OPTIONS_MAX, "SECTION_OPTIONS_MAX");
 
-const char *const conf_default_modules[] = { "ping",     "disco",   "roster",   "subscription", "presence",
-	                                     "message",  "record",  "session",  "last",         "private",
-	                                     "time",     "version", "blocking", "vcard",        "search",
-	                                     "register", "motd",    NULL };
+const char *const conf_default_modules[] = { "ping",     "disco",   "roster", "subscription",
+	                                     "presence", "message", "record", "session",
+	                                     "last",     "private", "time",   "version",
+	                                     "blocking", "vcard",   "search", "register",
+	                                     "motd",     "proxy65", NULL };

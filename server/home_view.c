@@ -166,13 +166,29 @@ int64_t record_id_new(struct ctx *c)
 	return id;
 }
 
-const struct jid *host_service(const struct ctx *c, unsigned i)
+bool service_is_offered(struct ctx *c, unsigned module)
+{
+	const struct module *m = c->home->reactor->hooks->modules[module];
+	struct pass *p = pass_of(c);
+	uint16_t before = p->module;
+	bool is_offered;
+
+	if (!m->is_offered)
+		return true;
+	p->module = (uint16_t)module;
+	is_offered = m->is_offered(c);
+	p->module = before;
+	return is_offered;
+}
+
+const struct jid *host_service(struct ctx *c, unsigned i)
 {
 	const struct hosts *hosts = c->home->reactor->hosts;
 	const struct host *host = home_host_entry(c->home);
 
 	for (unsigned at = 0; at < hosts->service_count; at++)
-		if (hosts->services[at].host == host && i-- == 0)
+		if (hosts->services[at].host == host && service_is_offered(c, hosts->services[at].module) &&
+		    i-- == 0)
 			return hosts->services[at].jid;
 	return NULL;
 }

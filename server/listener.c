@@ -8,6 +8,7 @@
 #include "c2s.h"
 #include "gate.h"
 #include "log.h"
+#include "relay.h"
 #include "server.h"
 #include "stream.h"
 
@@ -17,6 +18,7 @@ struct listener {
 	struct list node; /* in reactor->listeners */
 	struct reactor *reactor;
 	uv_tcp_t tcp;
+	bool is_relay;
 	bool is_direct;
 	bool require_tls;
 	char *balancers; /* or NULL */
@@ -93,7 +95,10 @@ static void on_connection(uv_stream_t *tcp, int status)
 		log_warn("listener", NULL, "cannot accept: %s", uv_strerror(status));
 		return;
 	}
-	c2s_accept(l->reactor, tcp, l->is_direct, l->require_tls, l->balancers);
+	if (l->is_relay)
+		relay_accept(l->reactor->relay, tcp);
+	else
+		c2s_accept(l->reactor, tcp, l->is_direct, l->require_tls, l->balancers);
 }
 
 static void on_listener_closed(uv_handle_t *handle)
@@ -172,6 +177,7 @@ static int listener_open(struct reactor *r, const struct listener_conf *conf)
 		return fd;
 	l = mem_zalloc(sizeof *l);
 	l->reactor = r;
+	l->is_relay = conf->kind == LISTEN_PROXY65;
 	l->is_direct = conf->kind == LISTEN_C2S_TLS;
 	l->require_tls = conf->require_tls;
 	l->balancers = conf->proxy ? mem_strdup(conf->proxy) : NULL;
@@ -194,8 +200,11 @@ bool listeners_open(struct reactor *r, char **error)
 {
 	for (unsigned i = 0; i < r->conf->listener_count; i++) {
 		const struct listener_conf *c = &r->conf->listeners[i];
-		int status = listener_open(r, c);
+		int status;
 
+		if (c->kind == LISTEN_PROXY65 && !r->relay)
+			continue;
+		status = listener_open(r, c);
 		if (status == 0)
 			continue;
 		*error = mem_printf("%s: cannot listen on %s port %lld: %s", c->place, c->address,

@@ -106,6 +106,9 @@ static const struct metric table[] = {
 	{ "muster_stream_errors", NULL, "Streams that Muster ended with an error, by condition.", COUNTER,
 	  COUNTS(stream_errors), .labels = { &by_stream_condition } },
 
+	{ "muster_transfers", NULL, "File transfers that began by way of this server.", COUNTER, COUNTS(relayed) },
+	{ "muster_transfer_bytes", "bytes", "What they have moved.", COUNTER, COUNTS(relayed_bytes) },
+
 	{ "muster_homes", NULL, "Addresses whose state is in memory.", GAUGE, COUNTS(homes) },
 	{ "muster_homes_waking", NULL, "Addresses whose state is being read.", GAUGE, PRESENT(waking) },
 	{ "muster_homes_absent", NULL, "Addresses without account that are remembered as such.", GAUGE,

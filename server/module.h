@@ -166,7 +166,10 @@ struct module {
 	const struct option *policies; /* what each host may set for itself, "NAME.OPTION"; or NULL */
 	size_t policies_size;
 	const char *service; /* "proxy": the module owns the address proxy.DOMAIN of each host; or NULL */
-	size_t home_size;    /* bytes per home, zeroed when first asked for */
+	/* Whether the host of this home has that address: where not, it answers service-unavailable to everything, and
+	 * disco does not list it. NULL: each has it. */
+	bool (*is_offered)(struct ctx *c);
+	size_t home_size;              /* bytes per home, zeroed when first asked for */
 	void (*home_free)(void *data); /* frees what those bytes hold on to; or NULL */
 };
 
@@ -350,11 +353,26 @@ void transit_add(struct ctx *c, struct write *w);
  * not been sent to the database yet. IN. What nobody claims is removed when the pass ends. */
 void transit_done(struct ctx *c, struct write *w);
 
+/* ---- bytestreams (XEP-0065): clients meet at a listener of kind proxy65 by naming a hash (relay.h) */
+
+enum bytestream_result {
+	BYTESTREAM_STARTED,
+	BYTESTREAM_UNKNOWN, /* nobody has named that hash */
+	BYTESTREAM_ALONE,   /* one has */
+	BYTESTREAM_ACTIVE   /* two have, and it has started already */
+};
+/* The port of such a listener; 0: there is none. */
+unsigned bytestream_port(const struct ctx *c);
+/* Lets the two who have named `hash` (hexadecimal SHA-1) begin. When `then` runs, *result is set; both live as
+ * long as this ctx. */
+enum verdict bytestream_activate(struct ctx *c, const char *hash, enum bytestream_result *result,
+                                 rows_handler *then) MUST_CHECK;
+
 /* The buffer for EVENT_STREAM_FEATURES: a handler adds whole elements as text. */
 struct buffer *features_buffer(struct ctx *c);
 
-/* The address of service number i below the host of this home; NULL behind the last. */
-const struct jid *host_service(const struct ctx *c, unsigned i);
+/* The address of service number i that the host of this home offers; NULL behind the last. */
+const struct jid *host_service(struct ctx *c, unsigned i);
 
 /* Disco: the <query/> that is being answered, for EVENT_DISCO_INFO and EVENT_DISCO_ITEMS. */
 struct element *disco_element(struct ctx *c, struct stanza **st);

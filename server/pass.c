@@ -102,7 +102,8 @@ static enum verdict pass_answer(struct pass *p)
 		return refuse(c, BAD_REQUEST, NULL);
 	if (h->state == HOME_AWAKE && !jid_has_resource(c->to))
 		e = hooks_find_iq(h->reactor->hooks, c->stanza->type, payload->ns, payload->name, h->kind);
-	if (!e || !home_has_module(h, e->module))
+	if (!e || !home_has_module(h, e->module) ||
+	    (h->kind == HOME_SERVICE && h->service >= 0 && !service_is_offered(c, (unsigned)h->service)))
 		return refuse(c, SERVICE_UNAVAILABLE, NULL);
 	p->module = e->module;
 	return e->hook->run(c);

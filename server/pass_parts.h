@@ -25,6 +25,9 @@ void pass_on_rows(void *arg, const struct rows *rows);
 void pass_send(struct pass *p, struct envelope *e); /* routes and lets it leave */
 enum verdict pass_route(struct pass *p);            /* the end of the OUT pass */
 
+/* home_view.c: whether the host of this home has the service of that module. */
+bool service_is_offered(struct ctx *c, unsigned module);
+
 /* A module that owns services has no part in those of others. */
 static inline bool home_has_module(const struct home *h, unsigned module)
 {

@@ -6,6 +6,7 @@
 
 #include "home.h"
 #include "listener.h"
+#include "relay.h"
 #include "server.h"
 #include "stream.h"
 
@@ -297,6 +298,8 @@ struct reactor *reactor_new(struct server *srv, unsigned index)
 	r->trace =
 	    (uint64_t)index << TRACE_SHIFT | (uint64_t)r->now; /* nobody handles one each microsecond */
 	r->store = store_open(srv->db, &r->loop);
+	if (index == 0)
+		r->relay = relay_new(r);
 	store_on_commit(r->store, on_commit, r);
 	store_on_replayed(r->store, on_spool_empty, r);
 	return r;
@@ -314,6 +317,8 @@ void reactor_stop(struct reactor *r)
 	r->is_stopping = true;
 	listeners_close(r);
 	streams_shutdown(r);
+	if (r->relay)
+		relay_stop(r->relay);
 }
 
 bool reactor_is_quiet(const struct reactor *r)
@@ -364,6 +369,7 @@ void reactor_free(struct reactor *r)
 		mem_free(e);
 	}
 	hash_free(&r->streams);
+	relay_free(r->relay);
 	host_counts_free(r);
 	tls_io_free(&r->tls);
 	xml_pool_free(r->xml);

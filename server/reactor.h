@@ -22,6 +22,7 @@
 #include "wheel.h"
 #include "xml.h"
 
+struct relay;
 struct server;
 
 /* What other reactors post: a lock-free list, newest first, emptied whole. `waiting` is its length, so that
@@ -90,6 +91,7 @@ struct reactor {
 	char *read_buffer;               /* bytes from the socket; READ_BUFFER */
 	char *plain_buffer;              /* bytes out of TLS; PLAIN_BUFFER */
 	struct list listeners;           /* listener.c */
+	struct relay *relay;             /* relay.c; reactor 0 only */
 
 	unsigned char random[512];
 	unsigned random_left;

@@ -5,6 +5,7 @@
 
 #include "home.h"
 #include "log.h"
+#include "relay.h"
 #include "server.h"
 
 /* ---- hosts */
@@ -24,6 +25,8 @@ static void rehost_step(struct reactor *r, void *arg)
 	hosts_unref(r->hosts);
 	r->hosts = hosts_ref(rehost->hosts);
 	homes_rehost(r);
+	if (r->relay)
+		relay_rehost(r->relay);
 }
 
 static void rehost_end(struct rehost *rehost, bool ok)
