@@ -202,6 +202,7 @@ enum verdict change_password(struct ctx *c, const char *password, rows_handler *
 	};
 	if (!account_set_password(job))
 		return refuse(c, RESOURCE_CONSTRAINT, "Too many passwords are being changed.");
+	home_hold(c->home, p); /* one of an account at a time: others want to log in meanwhile */
 	p->then = then;
 	return HELD;
 }

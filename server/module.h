@@ -318,9 +318,9 @@ void later(struct ctx *c, struct write *w);
 
 /* ---- the account of this home */
 
-/* Derives the keys of a new password in the worker pool and stores them; other stanzas go on meanwhile. The
- * password must be one (jid_prepare_password) and lives as long as this ctx. When there is too much to do
- * the stanza is refused: returns DONE. `then`: no row in the answer when there is no such account. */
+/* Derives the keys of a new password in the worker pool and stores them; the mailbox waits. The password must be
+ * one (jid_prepare_password) and lives as long as this ctx. When there is too much to do the stanza is refused:
+ * returns DONE. `then`: no row in the answer when there is no such account. */
 enum verdict change_password(struct ctx *c, const char *password, rows_handler *then) MUST_CHECK;
 /* Deletes the account with all that is its own, and cancels its subscriptions in the same transaction: what
  * `change` is. When it has succeeded `then` calls account_removed, which ends the sessions. */
