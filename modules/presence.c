@@ -30,15 +30,6 @@ static struct directed **directed_find(struct session *s, const struct jid *to)
 	return at;
 }
 
-static void directed_drop(struct directed **at)
-{
-	struct directed *d = *at;
-
-	*at = d->next;
-	jid_unref(d->to);
-	mem_free(d);
-}
-
 static void directed_forget(struct session *s, const struct jid *to)
 {
 	struct directed **at = directed_find(s, to);

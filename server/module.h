@@ -245,6 +245,7 @@ struct session {
 	char peer[48];      /* network address */
 	char login[48];     /* "SCRAM-SHA-1, TLSv1.3" */
 };
+void directed_drop(struct directed **at);   /* the one that `at` points to */
 struct list *home_sessions(struct home *h); /* of struct session */
 #define SESSION_EACH(s, home) LIST_EACH (s, home_sessions(home), struct session, node)
 struct session *session_find(struct home *h, const char *resource);

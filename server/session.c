@@ -167,17 +167,21 @@ void session_end(struct home *h, struct session *s)
 		guest_leaves(h);
 }
 
+void directed_drop(struct directed **at)
+{
+	struct directed *d = *at;
+
+	*at = d->next;
+	jid_unref(d->to);
+	mem_free(d);
+}
+
 void session_free(struct session *s)
 {
-	struct directed *d;
-
 	list_remove(&s->node);
 	s->home->session_count--;
-	while ((d = s->directed)) {
-		s->directed = d->next;
-		jid_unref(d->to);
-		mem_free(d);
-	}
+	while (s->directed)
+		directed_drop(&s->directed);
 	while (s->unanswered)
 		unanswered_drop(&s->unanswered);
 	stanza_unref(s->presence);

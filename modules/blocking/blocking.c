@@ -174,12 +174,26 @@ static void tell_unavailable(struct ctx *c, const struct edit *e, sender *send)
 				send(c, s->full, d->to, stanza_presence(PRESENCE_UNAVAILABLE));
 }
 
+/* They have been told that the sessions go, and are shown nothing more by themselves. */
+static void forget_directed(struct ctx *c, const struct edit *e)
+{
+	struct session *s;
+
+	SESSION_EACH (s, c->home)
+		for (struct directed **at = &s->directed; *at;)
+			if (blocks_cover(&e->changed, (*at)->to))
+				directed_drop(at);
+			else
+				at = &(*at)->next;
+}
+
 static void apply_block(struct ctx *c, const struct edit *e)
 {
 	const struct block *b = NULL;
 
 	while ((b = blocks_walk(&e->changed, b)))
 		blocks_add(home_blocks(c->home), b->jid);
+	forget_directed(c, e);
 	push(c, "block", e);
 }
 
