@@ -272,6 +272,7 @@ static void choose_database(struct server *srv)
 		.waiting_reads = 20000,
 		.spool = srv->admin_fd < 0 ? c->store.spool : NULL, /* it belongs to who delivers */
 		.spool_bytes = (uint64_t)c->store.spool_bytes,
+		.ends_predecessor = srv->admin_fd < 0,
 		.test_commit_delay_ms = (unsigned)c->store.test_commit_delay,
 	};
 }

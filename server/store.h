@@ -81,6 +81,7 @@ struct database_options {
 	const char *spool;         /* directory of the spool, or NULL: writes wait in memory */
 	uint64_t spool_bytes;      /* its bound */
 	bool keeps_schema;         /* runs no migrations: only to look at it */
+	bool ends_predecessor;     /* what an earlier process has left behind in the database ends first */
 	unsigned test_commit_delay_ms; /* tests only: each group is held for so long before its commit */
 };
 

@@ -9,7 +9,8 @@
  * Every doubt ends in one way, conn_lost: the connection is dropped, made anew after a pause, and the
  * group is sent again. The old backend may still be busy with that group, even commit it, and must not
  * do so behind our newer groups: so each writing connection holds an advisory lock with the number of its
- * store, and the next one ends its predecessor and waits for that lock before it writes (the fence). */
+ * store, and the next one ends its predecessor and waits for that lock before it writes (the fence). What a
+ * process that was killed has left is ended at the start (store_pg_start.c: sessions_end). */
 #include <stdio.h>
 #include <string.h>
 
@@ -540,8 +541,7 @@ static void conn_start(struct conn *c)
 {
 	char *error = NULL;
 	c->state = CONN_STARTING;
-	c->pg =
-	    pg_connect(c->store->db, c->is_writer ? "musterd writing" : "musterd reading", NULL, &error);
+	c->pg = pg_connect(c->store->db, c->is_writer ? PG_WRITING : "musterd reading", NULL, &error);
 	if (!c->pg) {
 		conn_lost(c, error);
 		mem_free(error);

@@ -26,6 +26,8 @@ bool pg_is_transient(const PGresult *result);
 const char *pg_error_text(const PGresult *result);
 void pg_log_refused(const struct sql *sql, const PGresult *result);
 
+#define PG_WRITING "musterd writing" /* how a store's writing connection is called in pg_stat_activity */
+
 /* Makes a connection, and waits for it at most `timeout_s`; NULL: only begins to make it. The password file is
  * read each time, so that it can change while the server runs. NULL: that is no good, with a sentence in
  * *error (the caller frees it). */
