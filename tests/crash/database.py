@@ -91,7 +91,9 @@ class Frozen(Postgres):
 
     def signal(self, name):
         pid = self.postgresql.pid()
-        subprocess.run("kill -%s $(pgrep -P %s) %s" % (name, pid, pid), shell=True, check=True)
+        subprocess.run("kill -%s %s" % (name, pid), shell=True, check=True)
+        # Its children, of which one may end meanwhile.
+        subprocess.run("pkill -%s -P %s" % (name, pid), shell=True)
 
     def take(self):
         self.signal("STOP")

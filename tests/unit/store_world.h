@@ -214,7 +214,7 @@ static inline void world_continue(struct world *w)
 	uv_timer_init(&w->loop, &w->guard);
 	w->turn.data = w;
 	uv_prepare_start(&w->turn, on_turn);
-	uv_timer_start(&w->guard, on_guard, 60000, 0);
+	uv_timer_start(&w->guard, on_guard, 300000, 0);
 	w->is_closed = false;
 	w->store = store_open(w->db, &w->loop);
 }
