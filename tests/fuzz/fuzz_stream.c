@@ -104,6 +104,7 @@ static void fuzz_expect(const struct fuzz *f, int fd, const char *text)
 {
 	char answer[8192];
 	size_t n = 0;
+	uint64_t began = uv_hrtime();
 
 	for (;;) {
 		ssize_t got = recv(fd, answer + n, sizeof answer - 1 - n, 0);
@@ -114,6 +115,7 @@ static void fuzz_expect(const struct fuzz *f, int fd, const char *text)
 		answer[n] = '\0';
 		if (strstr(answer, text))
 			return;
+		ASSERT(uv_hrtime() - began < WAIT_NS);
 		uv_run(&f->reactor->loop, UV_RUN_NOWAIT);
 	}
 }

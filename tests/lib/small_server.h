@@ -31,7 +31,10 @@ static void small_write_conf(const struct small_server *s, const char *path, uns
 	fprintf(f,
 	        "node:\n  run_dir: %s\n  certificates: %s\n  schema_dir: %s\n  reactors: %u\n"
 	        "store:\n  path: %s/muster.db\n"
-	        "log:\n  level: error\n",
+	        "log:\n  level: error\n"
+	        /* A fuzzer guesses a million passwords. */
+	        "limits:\n  failures_per_address: 1000000\n  failures_per_account: 1000000\n  "
+	        "failure_time: 1s\n",
 	        s->dir, s->dir, SCHEMA_DIR, reactors, s->dir);
 	fclose(f);
 }
