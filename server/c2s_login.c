@@ -10,6 +10,7 @@
 #include "server.h"
 
 #define WAIT_TEXT "Too many wrong passwords. Try again later."
+#define GUESTS_TEXT "Too many guests from your address. Try again later."
 #define ATTEMPTS_PER_FAILURE 20 /* failures of any kind, for each of limits.login_failures */
 
 /* What this host offers on this stream. It is the same for all accounts, or it would tell which there are. */
@@ -273,6 +274,17 @@ static void sasl_read_account(struct c2s *c)
 		sasl_fail_because(c, "temporary-auth-failure", WAIT_TEXT);
 }
 
+/* A guest costs the database a row to be written and removed. */
+static void sasl_take_guest(struct c2s *c)
+{
+	struct reactor *r = c->stream.reactor;
+
+	if (gate_guest(r->server->gate, &c->stream.address, &r->conf->limits, gate_now()))
+		c2s_make_guest(c, sasl_user(c->sasl));
+	else
+		sasl_fail_because(c, "temporary-auth-failure", GUESTS_TEXT);
+}
+
 static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply)
 {
 
@@ -283,7 +295,7 @@ static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply
 		break;
 	case SASL_SUCCESS:
 		if (sasl_mechanism(c->sasl) == SASL_ANONYMOUS)
-			c2s_make_guest(c, sasl_user(c->sasl));
+			sasl_take_guest(c);
 		else
 			c2s_login_done(c, reply);
 		break;

@@ -85,6 +85,7 @@ struct limits_conf {
 	int64_t idle_home;       /* then a home with no session sleeps */
 	int64_t password_hashes; /* that wait for the worker pool */
 	int64_t registrations;   /* attempts of one network address in an hour */
+	int64_t guests;          /* logins from one network address in an hour */
 };
 
 /* `proxy65:` bounds of the relay of bytestreams. */

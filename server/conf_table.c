@@ -130,6 +130,8 @@ static const struct option limits_options[] = {
 	  .help = "Passwords that may wait to be hashed; logins beyond it are told to try again." },
 	{ ROW(OPT_INT, limits_conf, registrations, "5"), .min = 1, .max = 1000,
 	  .help = "Accounts that one network address may try to make in an hour." },
+	{ ROW(OPT_INT, limits_conf, guests, "600"), .min = 1, .max = 1000000,
+	  .help = "Logins of guests from one network address in an hour." },
 	OPTIONS_END
 };
 

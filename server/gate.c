@@ -18,7 +18,7 @@ struct from {
 	unsigned count;
 };
 
-enum subject { OF_ADDRESS, OF_ACCOUNT, OF_BOTH, OF_REGISTRATION };
+enum subject { OF_ADDRESS, OF_ACCOUNT, OF_BOTH, OF_REGISTRATION, OF_GUEST };
 
 /* What is remembered about a subject. Names are kept as a digest, so that all are of one size. */
 struct memory {
@@ -26,7 +26,7 @@ struct memory {
 	struct list recent; /* in gate->recent */
 	unsigned char key[16];
 	int64_t
-	    until; /* failures, registrations: when the bucket is empty again; OF_BOTH: when it is forgotten */
+	    until; /* failures, what costs: when the bucket is empty again; OF_BOTH: when it is forgotten */
 	int64_t failed; /* OF_BOTH: when the bucket of its own failures is empty again */
 };
 
@@ -319,22 +319,34 @@ void gate_succeeded(struct gate *g, const struct network_address *counted, const
 	uv_mutex_unlock(&g->lock);
 }
 
-bool gate_register(struct gate *g, const struct network_address *counted, const struct limits_conf *limits,
-                   int64_t now)
+/* As many as `an_hour` at once, then one in each part of it. */
+static bool take_turn(struct gate *g, enum subject subject, const struct network_address *counted,
+                      int64_t an_hour, int64_t now)
 {
-	int64_t step = HOUR / limits->registrations;
+	int64_t step = HOUR / an_hour;
 	struct memory *m;
 	unsigned char key[16];
 	bool may;
 
-	make_key(OF_REGISTRATION, counted, NULL, key);
+	make_key(subject, counted, NULL, key);
 	uv_mutex_lock(&g->lock);
-	m = memory_find(g, key);
-	may = !m || m->until + step - now <= HOUR;
+	may = empty_at(g, key) + step - now <= HOUR;
 	if (may) {
 		m = memory_touch(g, key);
 		m->until = (m->until > now ? m->until : now) + step;
 	}
 	uv_mutex_unlock(&g->lock);
 	return may;
+}
+
+bool gate_register(struct gate *g, const struct network_address *counted, const struct limits_conf *limits,
+                   int64_t now)
+{
+	return take_turn(g, OF_REGISTRATION, counted, limits->registrations, now);
+}
+
+bool gate_guest(struct gate *g, const struct network_address *counted, const struct limits_conf *limits,
+                int64_t now)
+{
+	return take_turn(g, OF_GUEST, counted, limits->guests, now);
 }

@@ -58,6 +58,9 @@ bool gate_may_try(struct gate *g, const struct network_address *counted, const c
 /* Whether somebody there may try to make an account (limits.registrations in an hour); counts that he does. */
 bool gate_register(struct gate *g, const struct network_address *counted, const struct limits_conf *limits,
                    int64_t now) MUST_CHECK;
+/* The same for a guest, whose account is made and removed again (limits.guests). */
+bool gate_guest(struct gate *g, const struct network_address *counted, const struct limits_conf *limits,
+                int64_t now) MUST_CHECK;
 void gate_failed(struct gate *g, const struct network_address *counted, const char *account,
                  const struct limits_conf *limits, int64_t now);
 void gate_succeeded(struct gate *g, const struct network_address *counted, const char *account,

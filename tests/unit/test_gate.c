@@ -24,6 +24,7 @@ static const struct limits_conf limits = {
 	.failure_time = 40000,
 	.login_failures = 2,
 	.registrations = 2,
+	.guests = 3,
 };
 
 static struct network_address address(unsigned n)
@@ -272,6 +273,11 @@ static void test_registrations(void **state)
 	assert_true(gate_register(g, &a, &limits, now + 1800 * SECOND));
 	assert_false(gate_register(g, &a, &limits, now + 1801 * SECOND));
 	assert_true(may_try(g, 1, now));
+	for (unsigned i = 0; i < 3; i++) /* guests are another matter */
+		assert_true(gate_guest(g, &a, &limits, now));
+	assert_false(gate_guest(g, &a, &limits, now + 1199 * SECOND));
+	assert_true(gate_guest(g, &b, &limits, now));
+	assert_true(gate_guest(g, &a, &limits, now + 1200 * SECOND));
 	gate_free(g);
 }
 
