@@ -61,7 +61,8 @@ struct question {
 	" and d.word >= " from " and d.word < " to ") or (" field " in ('user', 'nick') and " name         \
 	" >= " from " and " name " < " to "))"
 #define SEARCH(b_name, a_name)                                                                             \
-	"select a.name, v.full_name, v.given, v.family, v.nickname, v.email from (select id from"          \
+	"select a.name, coalesce(v.full_name, a.display), v.given, v.family, v.nickname, "                 \
+	"coalesce(v.email, a.email) from (select id from"                                                  \
 	" (select d.owner as id from directory d join host h on h.id = d.host where h.name = $1"           \
 	" and d.field = $2 and d.word >= $3 and d.word < $4 limit 10000) by_word"                          \
 	" union select id from (select b.id from account b join host g on g.id = b.host where g.name = $1" \

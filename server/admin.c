@@ -231,6 +231,7 @@ static const struct argument passwd_arguments[] = {
 static const struct argument exists_arguments[] = {
 	{ "host", ARGUMENT_TEXT, true, "a domain" },
 	{ "names", ARGUMENT_LIST, true, "names of accounts, without the domain" },
+	{ "emails", ARGUMENT_LIST, true, "e-mail addresses, in lower case" },
 	{ 0 },
 };
 static const struct argument batch_arguments[] = {

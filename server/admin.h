@@ -46,8 +46,8 @@ void admin_import_begin(struct request *r);
 void admin_import_rows(struct request *r);
 void admin_import_commit(struct request *r);
 void admin_import_drop(struct request *r);
-/* At the start: removes what imports have left that did not live to their end. */
-bool admin_import_sweep(struct database *db, char **error) MUST_CHECK;
+/* At the start: carries out what has been decided, and removes what has not. */
+bool admin_import_finish(struct database *db, char **error) MUST_CHECK;
 void admin_db_check(struct request *r);
 void admin_db_migrate(struct request *r);
 /* Serves these two alone, on srv->admin_fd, until that ends. */

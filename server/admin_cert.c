@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "directory.h"
+
 /* Words or lines as an array. */
 static json_t *pieces_json(const char *text, const char *separators)
 {
@@ -106,6 +108,7 @@ void admin_user_email(struct request *r)
 	if (!admin_may_write(r))
 		return;
 	struct write *w = write_new(admin_reactor(r)->store, 0);
+	directory_set_email(w, j, email);
 	write_add(w, &sql_email,
 	          PARAMS(P_TEXT(email), P_TEXTN(j->text, j->local_len),
 	                 P_TEXTN(jid_domain(j), jid_domain_len(j))));

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "directory.h"
 #include "group.h"
 
 #define NAME_MAX_BYTES 1023
@@ -157,6 +158,12 @@ void admin_group_add(struct request *r)
 	if (!h || !text_is_valid(r, "name", name) || !text_is_valid(r, "title", title) ||
 	    !admin_may_write(r))
 		return;
+	if (strchr(name, ';')) {
+		request_fail(r, CONTROL_USAGE,
+		             "A group's name has no \";\": in lists of accounts it stands between two.",
+		             NULL);
+		return;
+	}
 	if (groups_find_name(srv->groups, h->jid->text, name)) {
 		request_failf(r, CONTROL_REFUSED, "\"musterctl group set\" changes it.",
 		              "There is a group \"%.200s\" on %s already.", name, h->jid->text);
@@ -310,6 +317,7 @@ void admin_user_name(struct request *r)
 	job = job_new(r, NULL);
 	job->jid = j;
 	w = write_new(admin_reactor(r)->store, 0);
+	directory_set_name(w, j, name);
 	write_add(w, &sql_name,
 	          PARAMS(P_TEXT(name), P_TEXTN(j->text, j->local_len),
 	                 P_TEXTN(jid_domain(j), jid_domain_len(j))));

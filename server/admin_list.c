@@ -16,28 +16,42 @@
 
 static const struct sql sql_list = {
 	.name = "user_list",
-	.text = "select a.name, a.created, a.disabled, v.full_name, v.email from account a"
-		" left join vcard v on v.owner = a.id where a.host = $1 and a.name > $2 order by a.name"
-		" limit $3",
+	.text =
+	    "select a.name, a.created, a.disabled, coalesce(a.display, v.full_name), a.email from account a"
+	    " left join vcard v on v.owner = a.id where a.host = $1 and a.name > $2 order by a.name"
+	    " limit $3",
 };
+
+/* A JSON array of the names of an account's groups. */
+#define GROUPS(array)                                                                                      \
+	" (select " array " from (select g.name from contact_group_member m join contact_group g"          \
+	" on g.id = m.contact_group where m.account = a.id order by g.name) x)"
+
+#define EXPORT(array)                                                                                      \
+	"select a.name, a.created, a.disabled, a.display, a.email, a.iterations, a.salt, a.stored_sha1,"   \
+	" a.server_sha1, a.stored_sha256, a.server_sha256," GROUPS(                                        \
+	    array) " from account a where a.host = $1 and a.name > $2 and a.guest = 0 order by a.name "    \
+		   "limit $3"
 
 static const struct sql sql_export = {
 	.name = "user_export",
-	.text = "select a.name, a.created, a.disabled, v.full_name, v.email, a.iterations, a.salt,"
-		" a.stored_sha1, a.server_sha1, a.stored_sha256, a.server_sha256 from account a"
-		" left join vcard v on v.owner = a.id where a.host = $1 and a.name > $2 order by a.name"
-		" limit $3",
+	.text = EXPORT("json_agg(x.name)::text"),
+	.sqlite = EXPORT("json_group_array(x.name)"),
 };
+
+#define SHOW(array)                                                                                        \
+	"select a.created, a.disabled, a.iterations, a.stored_sha1 is not null, a.stored_sha256 is not"    \
+	" null, l.since, a.display, a.email,"                                                              \
+	" (select count(*) from roster r where r.owner = a.id and r.in_roster = 1),"                       \
+	" (select count(*) from (select 1 from entry e where e.owner = a.id limit 10000) x), "             \
+	"v.full_name," GROUPS(                                                                             \
+	    array) " from account a join host h on h.id = a.host left join vcard v on v.owner = a.id"      \
+		   " left join last_activity l on l.owner = a.id where h.name = $1 and a.name = $2"
 
 static const struct sql sql_show = {
 	.name = "user_show",
-	.text =
-	    "select a.created, a.disabled, a.iterations, a.stored_sha1 is not null, a.stored_sha256 is not"
-	    " null, l.since, v.full_name, v.email,"
-	    " (select count(*) from roster r where r.owner = a.id and r.in_roster = 1),"
-	    " (select count(*) from (select 1 from entry e where e.owner = a.id limit 10000) x)"
-	    " from account a join host h on h.id = a.host left join vcard v on v.owner = a.id"
-	    " left join last_activity l on l.owner = a.id where h.name = $1 and a.name = $2",
+	.text = SHOW("json_agg(x.name)::text"),
+	.sqlite = SHOW("json_group_array(x.name)"),
 };
 
 /* ---- user list and user export: host by host, a page after the other */
@@ -83,6 +97,13 @@ static json_t *text_or_null(const struct rows *rows, unsigned i, unsigned column
 	return text ? json_string(text) : json_null();
 }
 
+static json_t *groups_json(const struct rows *rows, unsigned i, unsigned column)
+{
+	const char *text = rows_text(rows, i, column);
+	json_t *groups = text ? json_loads(text, 0, NULL) : NULL;
+	return groups ? groups : json_array();
+}
+
 static json_t *bytes_json(struct list_job *job, const struct rows *rows, unsigned i, unsigned column)
 {
 	size_t n = 0;
@@ -100,6 +121,8 @@ static json_t *account_json(struct list_job *job, const struct rows *rows, unsig
 	              admin_time(rows_int(rows, i, 1) / 1000000), "disabled", rows_int(rows, i, 2) != 0,
 	              "name", text_or_null(rows, i, 3), "email", text_or_null(rows, i, 4));
 	mem_free(jid);
+	if (job->is_export)
+		json_object_set_new(account, "groups", groups_json(rows, i, 11));
 	if (!job->has_keys)
 		return account;
 	json_object_set_new(account, "iterations",
@@ -213,12 +236,13 @@ static void on_show(void *arg, const struct rows *rows)
 	}
 	int64_t since = rows_int(rows, 0, 5), entries = rows_int(rows, 0, 9);
 	job->result =
-	    json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:I, s:I, s:b}", "jid", job->jid->text,
+	    json_pack("{s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:b}", "jid", job->jid->text,
 	              "created", admin_time(rows_int(rows, 0, 0) / 1000000), "disabled",
 	              rows_int(rows, 0, 1) != 0, "keys", keys_json(rows), "last_activity",
 	              since ? admin_time(since / 1000000) : json_null(), "name", text_or_null(rows, 0, 6),
-	              "email", text_or_null(rows, 0, 7), "contacts", (json_int_t)rows_int(rows, 0, 8),
-	              "entries", (json_int_t)entries, "more_entries", entries == ENTRIES_COUNTED);
+	              "email", text_or_null(rows, 0, 7), "card_name", text_or_null(rows, 0, 10), "groups",
+	              groups_json(rows, 0, 11), "contacts", (json_int_t)rows_int(rows, 0, 8), "entries",
+	              (json_int_t)entries, "more_entries", entries == ENTRIES_COUNTED);
 	reactor_post_run(r, router_home_of(r, job->jid, &kind), show_sessions, job);
 }
 

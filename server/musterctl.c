@@ -48,6 +48,7 @@ static const struct flag import_flags[] = {
 	{ "--dry-run", NULL, "checks everything and imports nothing" },
 	{ "--skip-existing", NULL, "leaves accounts alone that are there already" },
 	{ "--update", NULL, "changes accounts that are there already" },
+	{ "--make-groups", NULL, "makes the contact groups that are not there" },
 	{ "--host", "HOST", "takes accounts of this domain only; others are mistakes" },
 	{ 0 },
 };
@@ -281,8 +282,8 @@ const struct verb verbs[] = {
 	    .more =
 		"Its first line names the columns: jid (or name and host); password, or iterations, salt, "
 		"stored_sha1,\nserver_sha1, stored_sha256 and server_sha256; and, if you like, "
-		"display_name, "
-		"email, disabled.\nEach mistake is shown with its line. With - it reads standard input.",
+		"display_name, email,\ngroups (with ; between them), disabled. Each mistake is shown with "
+		"its line. With - it reads standard input.",
 	    .words = import_word,
 	    .flags = import_flags,
 	    .run = import_users,

@@ -4,11 +4,11 @@
 
 #include "musterctl.h"
 
-#define PLAIN_COLUMNS 4
+#define PLAIN_COLUMNS 5
 
-static const char *const columns[] = { "jid",           "name",         "email",       "disabled",
-	                               "iterations",    "salt",         "stored_sha1", "server_sha1",
-	                               "stored_sha256", "server_sha256" };
+static const char *const columns[] = { "jid",         "name",          "email",        "groups",
+	                               "disabled",    "iterations",    "salt",         "stored_sha1",
+	                               "server_sha1", "stored_sha256", "server_sha256" };
 
 struct export
 {
@@ -32,8 +32,21 @@ static void print_field(const char *text)
 	putchar('"');
 }
 
+/* Names of groups, as "user import" reads them. */
+static void print_list(const json_t *list)
+{
+	struct buffer b = { 0 };
+	const json_t *value;
+	size_t i;
+	json_array_foreach(list, i, value) buffer_addf(&b, "%s%s", i ? ";" : "", json_string_value(value));
+	print_field(b.data ? b.data : "");
+	buffer_free(&b);
+}
+
 static void print_value(const json_t *value)
 {
+	if (json_is_array(value))
+		print_list(value);
 	if (json_is_string(value))
 		print_field(json_string_value(value));
 	else if (json_is_integer(value))

@@ -17,6 +17,7 @@ enum field {
 	COLUMN_HOST,
 	COLUMN_DISPLAY_NAME,
 	COLUMN_EMAIL,
+	COLUMN_GROUPS,
 	COLUMN_DISABLED,
 	COLUMN_PASSWORD,
 	COLUMN_ITERATIONS,
@@ -34,6 +35,7 @@ static const char *const column_names[COLUMNS] = {
 	[COLUMN_HOST] = "host",
 	[COLUMN_DISPLAY_NAME] = "display_name",
 	[COLUMN_EMAIL] = "email",
+	[COLUMN_GROUPS] = "groups",
 	[COLUMN_DISABLED] = "disabled",
 	[COLUMN_PASSWORD] = "password",
 	[COLUMN_ITERATIONS] = "iterations",
@@ -92,10 +94,13 @@ static void check_layout(struct import *x, struct layout *l, unsigned line)
 	unsigned keys = 0;
 	for (unsigned i = COLUMN_ITERATIONS; i <= COLUMN_SERVER_SHA256; i++)
 		keys += has(l, i);
-	if (keys && keys != COLUMN_SERVER_SHA256 - COLUMN_ITERATIONS + 1)
-		import_complain(x, line,
-		                "of iterations, salt, stored_sha1, server_sha1, stored_sha256 and "
-		                "server_sha256 all are needed, or none");
+	bool has_sha1 = has(l, COLUMN_STORED_SHA1), has_sha256 = has(l, COLUMN_STORED_SHA256);
+	if (keys && (!has(l, COLUMN_ITERATIONS) || !has(l, COLUMN_SALT) || (!has_sha1 && !has_sha256) ||
+	             has_sha1 != has(l, COLUMN_SERVER_SHA1) || has_sha256 != has(l, COLUMN_SERVER_SHA256)))
+		import_complain(
+		    x, line,
+		    "keys need iterations, salt, and stored_sha1 with server_sha1, stored_sha256 "
+		    "with server_sha256, or all four");
 	if (!keys && !has(l, COLUMN_PASSWORD) && !x->updates)
 		import_complain(x, line,
 		                "there are neither passwords nor keys; only --update goes without");
@@ -167,15 +172,52 @@ static bool has_control(const char *text)
 	return false;
 }
 
-static void read_texts(struct import *x, struct import_user *u, const struct layout *l, char *const *fields)
+static void read_display(struct import *x, struct import_user *u, const char *text)
 {
-	u->full_name = field_of(l, fields, COLUMN_DISPLAY_NAME);
-	u->email = field_of(l, fields, COLUMN_EMAIL);
-	if (u->full_name && (strlen(u->full_name) > JID_PART_MAX || has_control(u->full_name)))
+	u->display = text;
+	if (text && (strlen(text) > JID_PART_MAX || has_control(text)))
 		import_complain(x, u->line, "the name is too long, or has control characters");
-	if (u->email && (strlen(u->email) > EMAIL_MAX || !strchr(u->email, '@') ||
-	                 strpbrk(u->email, " <>\"'") || has_control(u->email)))
-		import_complain(x, u->line, "\"%.60s\" is no email address", u->email);
+}
+
+/* A certificate with the address may log in to the account: no two of a host have the same. */
+static void read_email(struct import *x, struct import_user *u, const char *text)
+{
+	u->email = text;
+	if (!text)
+		return;
+	if (strlen(text) > EMAIL_MAX || !strchr(text, '@') || strpbrk(text, " <>\"'") ||
+	    has_control(text)) {
+		import_complain(x, u->line, "\"%.60s\" is no e-mail address", text);
+		return;
+	}
+	u->email_key = mem_printf("%s %s", jid_domain(u->jid), text);
+	for (char *at = u->email_key; *at; at++)
+		if (*at >= 'A' && *at <= 'Z')
+			*at = (char)(*at + ('a' - 'A'));
+	if (!x->emails)
+		x->emails = json_object();
+	const json_t *same = json_object_get(x->emails, u->email_key);
+	if (same)
+		import_complain(x, u->line, "the e-mail address %s stands in line %lld already", text,
+		                (long long)json_integer_value(same));
+	else
+		json_object_set_new(x->emails, u->email_key, json_integer(u->line));
+}
+
+static void read_groups(struct import *x, struct import_user *u, const char *text)
+{
+	if (text && has_control(text))
+		import_complain(x, u->line, "the name of a group has control characters");
+	while (text && *text) {
+		size_t n = strcspn(text, ";");
+		if (n && !u->groups)
+			u->groups = json_array();
+		if (n > JID_PART_MAX)
+			import_complain(x, u->line, "the name of a group is too long");
+		else if (n)
+			json_array_append_new(u->groups, json_stringn(text, n));
+		text += n + (text[n] == ';');
+	}
 }
 
 static void read_disabled(struct import *x, struct import_user *u, const char *text)
@@ -198,7 +240,16 @@ static bool read_key(const char *text, unsigned char *out, size_t size)
 	return text && base64_decode(text, strlen(text), out, size, &n) && n == size;
 }
 
-static bool read_keys(struct sasl_keys *k, const struct layout *l, char *const *fields)
+/* The two keys of one hash: both, or none. */
+static bool read_pair(const char *stored, const char *server, unsigned char *stored_out,
+                      unsigned char *server_out, size_t size, bool *has)
+{
+	*has = stored || server;
+	return !*has || (read_key(stored, stored_out, size) && read_key(server, server_out, size));
+}
+
+static bool read_keys(struct sasl_keys *k, struct import_user *u, const struct layout *l,
+                      char *const *fields)
 {
 	const char *salt = field_of(l, fields, COLUMN_SALT);
 	const char *iterations = field_of(l, fields, COLUMN_ITERATIONS);
@@ -210,12 +261,12 @@ static bool read_keys(struct sasl_keys *k, const struct layout *l, char *const *
 	k->salt_len = (unsigned)n;
 	k->iterations = (unsigned)rounds;
 	return rounds > 0 && rounds <= 10000000 && *end == '\0' &&
-	       read_key(field_of(l, fields, COLUMN_STORED_SHA1), k->stored_sha1, sizeof(k->stored_sha1)) &&
-	       read_key(field_of(l, fields, COLUMN_SERVER_SHA1), k->server_sha1, sizeof(k->server_sha1)) &&
-	       read_key(field_of(l, fields, COLUMN_STORED_SHA256), k->stored_sha256,
-	                sizeof(k->stored_sha256)) &&
-	       read_key(field_of(l, fields, COLUMN_SERVER_SHA256), k->server_sha256,
-	                sizeof(k->server_sha256));
+	       read_pair(field_of(l, fields, COLUMN_STORED_SHA1), field_of(l, fields, COLUMN_SERVER_SHA1),
+	                 k->stored_sha1, k->server_sha1, sizeof(k->stored_sha1), &u->has_sha1) &&
+	       read_pair(field_of(l, fields, COLUMN_STORED_SHA256),
+	                 field_of(l, fields, COLUMN_SERVER_SHA256), k->stored_sha256, k->server_sha256,
+	                 sizeof(k->stored_sha256), &u->has_sha256) &&
+	       (u->has_sha1 || u->has_sha256);
 }
 
 static bool has_any_key(const struct layout *l, char *const *fields)
@@ -234,19 +285,20 @@ static void read_secrets(struct import *x, struct import_user *u, const struct l
 	const char *password = field_of(l, fields, COLUMN_PASSWORD);
 	char prepared[JID_PART_MAX + 1];
 	x->passwords[i] = NULL;
-	u->has_keys = password || has_any_key(l, fields);
-	if (password && has_any_key(l, fields))
+	bool has_keys = has_any_key(l, fields);
+	u->has_sha1 = u->has_sha256 = password;
+	if (password && has_keys)
 		import_complain(x, u->line, "there are a password and keys; take one of them");
 	else if (password && !jid_prepare_password(password, strlen(password), prepared))
 		import_complain(x, u->line, "the password is too long, or has control characters");
 	else if (password)
 		x->passwords[i] = password;
-	else if (u->has_keys && !read_keys(&x->keys[i], l, fields))
+	else if (has_keys && !read_keys(&x->keys[i], u, l, fields))
 		import_complain(
 		    x, u->line,
-		    "the keys are not whole: iterations, a salt of 1 to 32 bytes, and keys of 20 "
-		    "bytes for SHA-1 and 32 for SHA-256, in base64");
-	else if (!u->has_keys && !x->updates)
+		    "the keys are not whole: iterations, a salt of 1 to 32 bytes, and two keys of 20 "
+		    "bytes for SHA-1, two of 32 for SHA-256, or all four, in base64");
+	else if (!password && !has_keys && !x->updates)
 		import_complain(x, u->line, "there is neither a password nor keys");
 	explicit_bzero(prepared, sizeof(prepared));
 }
@@ -286,7 +338,9 @@ static void read_user(struct import *x, const struct csv *csv, const struct layo
 	memset(&x->keys[x->count], 0, sizeof(x->keys[0]));
 	*u = (struct import_user){ .line = csv->line, .jid = j };
 	hash_add(&x->by_jid, &u->node, hash_bytes(j->text, j->len));
-	read_texts(x, u, l, fields);
+	read_display(x, u, field_of(l, fields, COLUMN_DISPLAY_NAME));
+	read_email(x, u, field_of(l, fields, COLUMN_EMAIL));
+	read_groups(x, u, field_of(l, fields, COLUMN_GROUPS));
 	read_disabled(x, u, field_of(l, fields, COLUMN_DISABLED));
 	read_secrets(x, u, l, fields);
 	x->count++;
@@ -347,12 +401,18 @@ bool import_read(struct import *x)
 
 void import_free(struct import *x)
 {
-	for (size_t i = 0; i < x->count; i++)
+	for (size_t i = 0; i < x->count; i++) {
 		jid_unref(x->users[i].jid);
+		json_decref(x->users[i].groups);
+		mem_free(x->users[i].email_key);
+	}
 	hash_free(&x->by_jid);
 	mem_free(x->users);
 	mem_free(x->passwords);
 	mem_free_secret(x->keys, x->count * sizeof(*x->keys));
 	mem_free_secret(x->text, x->text_len);
 	json_decref(x->hosts);
+	json_decref(x->groups);
+	json_decref(x->missing);
+	json_decref(x->emails);
 }

@@ -18,9 +18,21 @@ void show_padded(const char *text, int width)
 	printf("%s%*s", text, missing > 0 ? missing : 0, "");
 }
 
+/* "one, two"; the caller frees it. */
+static char *list_text(const json_t *list)
+{
+	struct buffer b = { 0 };
+	const json_t *value;
+	size_t i;
+	json_array_foreach(list, i, value) buffer_addf(&b, "%s%s", i ? ", " : "", json_string_value(value));
+	return b.data;
+}
+
 /* A value as people read it; the caller frees it. */
 static char *value_text(const json_t *value)
 {
+	if (json_array_size(value) > 0)
+		return list_text(value);
 	if (json_is_string(value))
 		return mem_strdup(json_string_value(value));
 	if (json_is_integer(value))
@@ -213,7 +225,9 @@ static char *unit_text(const json_t *value, enum unit unit)
 static const struct status_row user_rows[] = {
 	{ "Account", "jid", PLAIN, NULL },
 	{ "Name", "name", PLAIN, NULL },
-	{ "Email", "email", PLAIN, NULL },
+	{ "Own card", "card_name", PLAIN, NULL },
+	{ "E-mail", "email", PLAIN, NULL },
+	{ "Groups", "groups", PLAIN, NULL },
 	{ "Created", "created", PLAIN, NULL },
 	{ "Disabled", "disabled", PLAIN, NULL },
 	{ "Login by", "keys", PLAIN, NULL },

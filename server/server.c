@@ -287,7 +287,7 @@ static bool open_database(struct server *srv)
 	srv->durability = database_durability(srv->db);
 	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error) ||
 	    !database_run(srv->db, &sql_guests_drop, NO_PARAMS, ignore_rows, NULL, &error) ||
-	    !groups_read(srv, &error) || !read_secret(srv, &error) || !admin_import_sweep(srv->db, &error))
+	    !groups_read(srv, &error) || !read_secret(srv, &error) || !admin_import_finish(srv->db, &error))
 		return fail_free(srv, error);
 	return true;
 }

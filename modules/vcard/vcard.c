@@ -65,7 +65,8 @@ static enum verdict on_load(struct ctx *c, const struct rows *r)
 
 static const struct sql sql_get = {
 	.name = "vcard_get",
-	.text = "select content from vcard where owner = $1",
+	.text = "select v.content, a.display from account a left join vcard v on v.owner = a.id"
+		" where a.id = $1",
 };
 
 static bool may_read(struct ctx *c)
@@ -100,13 +101,26 @@ static enum verdict refuse_card(struct ctx *c)
 	return refuse(c, is_from_owner(c) ? ITEM_NOT_FOUND : SERVICE_UNAVAILABLE, NULL);
 }
 
+/* Who has written no card is called as his administrators call him. */
+static enum verdict reply_name(struct ctx *c, const char *name)
+{
+	struct stanza *result = reply_new(c);
+
+	element_add_text(result, element_add(result, result->root, "vCard", VCARD_NS), "FN", VCARD_NS,
+	                 name);
+	return reply(c, result);
+}
+
 static enum verdict on_got(struct ctx *c, const struct rows *r)
 {
 	const char *text = rows_count(r) ? rows_text(r, 0, 0) : NULL;
+	const char *name = rows_count(r) ? rows_text(r, 0, 1) : NULL;
 	struct stanza *result, *card;
 
 	if (rows_status(r) != STORE_OK)
 		return refuse_unstored(c, r);
+	if (!text && name && *name)
+		return reply_name(c, name);
 	card = text ? stanza_parse(text, strlen(text)) : NULL;
 	if (!card)
 		return refuse_card(c);

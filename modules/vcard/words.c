@@ -9,12 +9,12 @@
 
 static const struct sql sql_clear = {
 	.name = "directory_clear",
-	.text = "delete from directory where owner = $1",
+	.text = "delete from directory where owner = $1 and by_admin = 0",
 };
 static const struct sql sql_add = {
 	.name = "directory_add",
 	.text = "insert into directory (host, field, word, owner) select host, $1, $2, id from account"
-		" where id = $3 on conflict (host, field, word, owner) do nothing",
+		" where id = $3 on conflict (host, field, word, owner, by_admin) do nothing",
 };
 
 /* Where the words of which field come from. Who has written only the full name is found by its parts. */
