@@ -208,8 +208,8 @@ class World(kill.World):
     def spool(self):
         return self.server.status()["store"]
 
-    async def change(self, name, is_away):
-        """A contact is added, or that is refused with `wait`."""
+    async def change(self, name):
+        """A contact is added: the error with which that is refused, or None."""
         c, self.changes = self.clients[name], self.changes + 1
         c.send(ROSTER % (self.changes, self.changes))
         while True:
@@ -217,10 +217,9 @@ class World(kill.World):
             if getattr(e, "name", "") == "iq" and e.get("id") == str(self.changes):
                 break
         error = e.find("jabber:client", "error")
-        if is_away and (error is None or error.get("type") != "wait"):
-            raise Failure("a change while the database is away was answered with %s" % e)
-        if not is_away and error is not None:
-            raise Failure("a change was refused: %s" % e)
+        if error is not None and error.get("type") != "wait":
+            raise Failure("a change was refused for good: %s" % e)
+        return error
 
     async def go_away(self, way):
         """Returns when the spool is in use, and has let deliveries through."""
@@ -230,7 +229,8 @@ class World(kill.World):
         await asyncio.to_thread(way.take)
         await self.wait(lambda: self.spool()["spool_bytes"] > 0, "something in the spool")
         await self.deliveries(AWAY, "while the database is away")
-        await self.change(self.names[0], is_away=True)
+        if not await self.change(self.names[0]):
+            raise Failure("a change was accepted while the database was away")
         self.write(self.names[0], SLEEPER, TO_SLEEPER)
         await self.deliveries(AWAY, "behind that")
 
@@ -248,7 +248,8 @@ class World(kill.World):
         await self.deliveries(MEANWHILE, "when it is back")
         await self.end_speaking()
         await self.is_back()
-        await self.change(self.names[0], is_away=False)
+        while await self.change(self.names[0]):
+            await self.is_back()  # it was too slow once more
 
     async def die(self, way):
         """The server dies with its spool; its next start fails, the one after finds the spool."""
@@ -287,7 +288,7 @@ class World(kill.World):
         for c in self.clients.values():
             await c.close()
         self.clients.clear()
-        await self.is_back()  # it may have been too slow once more
+        await self.is_back()  # so may this be
         self.check_delivered()
         self.names.append(SLEEPER)
         try:

@@ -11,10 +11,10 @@ from kill import BODY
 from xmpp import Client, Failure
 
 COUNT = 50
-FROZEN = 3      # seconds that the old session stands still while the next server starts
+FROZEN = 2      # seconds that the old session stands still while the next server starts
 SETTLED = 0.5   # seconds until the group has been sent
 MARKED = 1.5    # seconds until what was received is not sent again
-PATIENCE = 60
+PATIENCE = 300
 WRITERS = "select pid from pg_stat_activity where application_name = 'musterd writing'"
 
 
@@ -90,14 +90,12 @@ async def play(server):
             raise Failure("delivered, and not committed: %s" % before[COUNT:])
         start = asyncio.create_task(asyncio.to_thread(server.start))
         await asyncio.wait([start], timeout=FROZEN)
-        if start.done():  # too early: then this shows what comes of it
-            clients, meanwhile = await enter(server)
+        entered = await enter(server) if start.done() else None  # too early: this shows what comes of it
     finally:
         let_go(old)
     await over(server, old)
     await start
-    if "meanwhile" not in locals():
-        clients, meanwhile = await enter(server)
+    clients, meanwhile = entered or await enter(server)
     say(clients[0], 2 * COUNT)
     await received(meanwhile, 3 * COUNT - 1)
     await asyncio.sleep(MARKED)

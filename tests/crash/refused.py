@@ -9,7 +9,7 @@ from xmpp import Failure
 from held_commit import log_in
 
 COUNT, POISON = 400, 57   # every POISONth is refused
-PATIENCE = 60
+PATIENCE = 300
 
 SQLITE = """create trigger poison before insert on record when new.stanza like '%poison%'
             begin select raise(abort, 'poison'); end"""

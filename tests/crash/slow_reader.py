@@ -7,7 +7,7 @@ from xmpp import GROUPCHAT, Client, Failure
 
 COUNT = 4000
 BODY = "a" * 4000  # 16 MB in all: more than the write queue may hold, and more than the kernel's buffers
-PATIENCE = 60
+PATIENCE = 300
 
 
 class Reader:
