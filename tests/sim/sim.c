@@ -842,6 +842,10 @@ static void load_modules(struct server *srv)
 		abort();
 	}
 	srv->reactors[0]->hooks = srv->hooks;
+	hosts_unref(srv->hosts); /* they have the policies of no modules */
+	hosts_unref(srv->reactors[0]->hosts);
+	small_run(srv, &hosts_sql, NO_PARAMS, small_keep_hosts);
+	srv->reactors[0]->hosts = hosts_ref(srv->hosts);
 	mem_free(dir);
 }
 
