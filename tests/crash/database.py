@@ -112,9 +112,10 @@ class NoRoom(Postgres):
         os.chown(self.dir, owner.st_uid, owner.st_gid)
         os.makedirs(os.path.join(self.dir, "space"))
         os.chown(os.path.join(self.dir, "space"), owner.st_uid, owner.st_gid)
-        self.query("create tablespace small location '%s'" % os.path.join(self.dir, "space"))
-        PostgreSQL.query(server.conninfo, "alter table record set tablespace small;"
-                                          " alter index record_pkey set tablespace small")
+        small = "small_" + self.name  # the server of all these databases has it
+        self.query("create tablespace %s location '%s'" % (small, os.path.join(self.dir, "space")))
+        PostgreSQL.query(server.conninfo, "alter table record set tablespace %s;"
+                                          " alter index record_pkey set tablespace %s" % (small, small))
 
     take, give = DiskFull.take, DiskFull.give
 
