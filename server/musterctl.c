@@ -436,7 +436,6 @@ const struct verb verbs[] = {
 	    .about = "Stops the server, when all it has taken is stored.",
 	    .is_live = true,
 	    .more = "It waits until the server has ended.",
-	    .ends_server = true,
 	    .show = show_stopped,
 	},
 	{

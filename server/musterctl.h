@@ -72,7 +72,6 @@ struct verb {
 	const char *done; /* "Added": is followed by the address or name in the result, and a full stop */
 	bool is_live;     /* needs a server that runs: is about sessions, traffic, the process */
 	bool is_database; /* without a server: also where the tables are not up to date */
-	bool ends_server; /* then it has ended when talk returns a result, or c->is_ending is set */
 };
 
 struct call {

@@ -230,7 +230,8 @@ json_t *talk(struct call *c, const char *command, json_t *args,
 		json_decref(request);
 		return NULL;
 	}
-	int process = c->verb && c->verb->ends_server ? server_process(c->fd) : -1;
+	bool ends_server = strcmp(command, "stop") == 0;
+	int process = ends_server ? server_process(c->fd) : -1;
 	send_line(c->fd, request);
 	json_decref(request);
 
@@ -245,7 +246,7 @@ json_t *talk(struct call *c, const char *command, json_t *args,
 			talk_close(c); /* what still comes is not wanted */
 		json_decref(line);
 	}
-	if (result && c->verb->ends_server)
+	if (result && ends_server)
 		wait_for_end(c, process);
 	if (process >= 0)
 		close(process);

@@ -405,7 +405,7 @@ static int drain_end(struct call *c, long left)
 	if (c->is_json)
 		printf("{\"connections\": %ld, \"stopped\": %s}\n", left, stops ? "true" : "false");
 	else if (stops)
-		puts("Stopping.");
+		show_stopped(c, NULL);
 	else if (left == 0)
 		puts("Drained.");
 	else

@@ -408,6 +408,7 @@ static void serve_admin(struct server *srv)
 {
 	char *error = NULL;
 
+	privilege_raise(srv->conf); /* only root can drop for good */
 	if (!privilege_drop(srv->conf, &error)) {
 		fail_free(srv, error);
 		give_up(srv);

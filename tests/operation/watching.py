@@ -261,7 +261,7 @@ async def drains(stage):
         raise Failure("it did not wait for juliet")
     await juliet.close()
     text, _ = await asyncio.to_thread(waiting.communicate, timeout=20)
-    if waiting.returncode or not text.endswith("Stopping.\n"):
+    if waiting.returncode or not text.endswith("Stopped.\n"):
         raise Failure("drain --stop: %d %s" % (waiting.returncode, text))
     if await asyncio.to_thread(s.process.wait, 20) != 0:
         raise Failure("it ended with %d" % s.process.returncode)
