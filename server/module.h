@@ -2,7 +2,8 @@
  *
  * A module is one const descriptor in a shared object, NAME.so, exported as `mod_NAME`. It says what it
  * handles (hooks), what it announces (features), what can be configured for the node (options) and for
- * each host (policies), and how much it keeps per home. It has no other state, sees no other home, and never waits except by `fetch` and `hold`.
+ * each host (policies), and how much it keeps per home. It has no other state, sees no other home, and never
+ * waits except by `fetch` and `hold`, and for its writes by `change`.
  * modules/ping.c is the whole of a small one; ARCHITECTURE walks through it.
  *
  * Words. home: the single owner of the live state of one address (a user, a served host ...), which
@@ -46,7 +47,9 @@ enum home_kind {
 enum direction { OUT, IN };
 
 /* The stages of each pass, in their order. Two modules in one stage must not care about each other's
- * order. For a message the stages behind KEEP run when the record has been committed. */
+ * order, and one that returns DONE ends the pass for all: so who only looks on does it before ACT. For a
+ * message the stages behind KEEP run when the record has been committed; an IQ behind it may be answered
+ * earlier, its answer leaves later. */
 enum stage {
 	GUARD,  /* may refuse: limits, policy, blocking */
 	CHANGE, /* strips forged elements, adds ids */
@@ -195,10 +198,10 @@ struct blocks *home_blocks(struct home *h);        /* whom a user blocks: blocks
 /* Whether a user has blocked that address. The core asks it before `route`; whoever shows a user to others
  * in another way asks too. */
 bool is_blocked(const struct home *h, const struct jid *j);
-/* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
-/* Section 2.5.2: the contact is told what it loses when the item goes, and that survives a crash. With
+/* RFC 6121 section 2.5.2: the contact is told what it loses when the item goes, and that survives a crash. With
  * `is_all` a request of his that waits is refused too. */
 void roster_cancel(struct ctx *c, struct write *w, const struct roster_item *item, bool is_all);
+/* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
 void roster_item_write(struct stanza *st, struct element *query, const struct roster *r,
                        const struct roster_item *item);
 /* EVENT_GROUPS: takes the groups as they are now into the roster, and says whom that concerns: roster_regroup. */
@@ -284,7 +287,8 @@ void deliver(struct ctx *c, struct session *s, const struct jid *from, const str
 struct stanza *reply_new(struct ctx *c);
 enum verdict reply(struct ctx *c, struct stanza *result);
 /* The error answer to the stanza in hand, RFC 6120 section 8.3, unless that is an error or a result
- * itself or a presence without subscription meaning; `text` may be NULL. Returns DONE. */
+ * itself or a presence without subscription meaning; `text` may be NULL. The conditions are BAD_REQUEST,
+ * FORBIDDEN ... : STANZA_ERRORS in stanza.h. Returns DONE. */
 enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *text);
 /* The same, because `r` (which is not STORE_OK) could not be read or written: `wait` if the database is
  * away. */
