@@ -118,14 +118,15 @@ static void on_written(void *arg, const struct rows *rows)
 static bool text_is_valid(struct request *r, const char *what, const char *text)
 {
 	size_t n = strlen(text);
-	bool ok = n > 0 && n <= NAME_MAX_BYTES;
+	bool ok = n > strspn(text, " ") && n <= NAME_MAX_BYTES;
 
 	for (size_t i = 0; i < n; i++)
 		ok = ok && (unsigned char)text[i] >= ' ' && text[i] != 0x7f;
 	if (!ok)
-		request_failf(r, CONTROL_USAGE, NULL,
-		              "The %s of a group has 1 to %d bytes, and no control characters.", what,
-		              NAME_MAX_BYTES);
+		request_failf(
+		    r, CONTROL_USAGE, NULL,
+		    "The %s of a group has 1 to %d bytes, not only spaces, and no control characters.",
+		    what, NAME_MAX_BYTES);
 	return ok;
 }
 

@@ -8,9 +8,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int config_check(struct call *c);
+static bool take_host(struct call *c);
 
 static bool prepare_group(struct call *c);
 
@@ -26,6 +28,10 @@ static const struct word email_words[] = { { "JID", "jid", WORD_JID, false },
 	                                   { "EMAIL", "email", WORD_VALUE, true },
 	                                   { 0 } };
 static const struct word of_host_word[] = { { "HOST", "host", WORD_HOST, true }, { 0 } };
+static const struct flag of_host_flags[] = {
+	{ "--host", "HOST", "the same as HOST" },
+	{ 0 },
+};
 static const struct word import_word[] = { { "FILE", "file", WORD_FILE, false }, { 0 } };
 static const struct word dir_word[] = { { "DIR", "dir", WORD_FILE, false }, { 0 } };
 static const struct word check_word[] = { { "DOMAIN", "name", WORD_HOST, false }, { 0 } };
@@ -103,11 +109,14 @@ static const struct flag yes_flags[] = {
 	{ 0 },
 };
 
+static const struct word new_group_words[] = { { "HOST", "host", WORD_HOST, false },
+	                                       { "NAME", "name", WORD_VALUE, false },
+	                                       { 0 } };
 static const struct word group_words[] = { { "HOST", "host", WORD_HOST, false },
-	                                   { "NAME", "name", WORD_VALUE, false },
+	                                   { "NAME", "name", WORD_GROUP, false },
 	                                   { 0 } };
 static const struct word group_member_words[] = { { "HOST", "host", WORD_HOST, false },
-	                                          { "NAME", "name", WORD_VALUE, false },
+	                                          { "NAME", "name", WORD_GROUP, false },
 	                                          { "JID", "jid", WORD_JID, false },
 	                                          { 0 } };
 static const struct word user_name_words[] = { { "JID", "jid", WORD_JID, false },
@@ -231,6 +240,8 @@ const struct verb verbs[] = {
 	    .more = "With --json also whom they name, and what is wrong with them.",
 	    .is_live = true,
 	    .words = of_host_word,
+	    .flags = of_host_flags,
+	    .prepare = take_host,
 	    .table = &cert_table,
 	},
 	{
@@ -274,6 +285,8 @@ const struct verb verbs[] = {
 	    .name = "user list",
 	    .about = "Lists the accounts, of one domain or of all.",
 	    .words = of_host_word,
+	    .flags = of_host_flags,
+	    .prepare = take_host,
 	    .table = &user_table,
 	},
 	{
@@ -294,6 +307,7 @@ const struct verb verbs[] = {
 	    .more = "Without --keys nobody can log in by what is in it.",
 	    .flags = export_flags,
 	    .prepare = flags_to_args,
+	    .table = &user_table, /* of --json */
 	    .run = export_users,
 	},
 	{
@@ -323,7 +337,7 @@ const struct verb verbs[] = {
 	{
 	    .name = "group add",
 	    .about = "Adds a contact group, whose members have each other in their contact lists.",
-	    .words = group_words,
+	    .words = new_group_words,
 	    .flags = group_flags,
 	    .prepare = prepare_group,
 	    .done = "Added",
@@ -332,6 +346,8 @@ const struct verb verbs[] = {
 	    .name = "group list",
 	    .about = "Lists the contact groups, of one domain or of all.",
 	    .words = of_host_word,
+	    .flags = of_host_flags,
+	    .prepare = take_host,
 	    .table = &group_table,
 	},
 	{
@@ -373,6 +389,8 @@ const struct verb verbs[] = {
 	    .about = "Lists who is connected, on one domain or on all.",
 	    .is_live = true,
 	    .words = of_host_word,
+	    .flags = of_host_flags,
+	    .prepare = take_host,
 	    .table = &session_table,
 	},
 	{
@@ -524,10 +542,63 @@ static bool prepare_group(struct call *c)
 	return true;
 }
 
+/* Lists are of one domain when --host or the word says so. */
+static bool take_host(struct call *c)
+{
+	const char *host = call_flag(c, "--host");
+	if (host && c->word_count)
+		return complain_usage(c, NULL, "The domain is there twice:", host);
+	if (host && json_object_set_new(c->args, "host", json_string(host)) != 0)
+		return complain_usage(c, NULL, "This is no UTF-8 text:", host);
+	return true;
+}
+
+/* What `program` says of the file, as one object. */
+static int config_json(struct call *c, const char *program, const char *file)
+{
+	struct buffer said = { 0 };
+	int status, pipes[2];
+	ssize_t n;
+	if (pipe(pipes) != 0)
+		return CONTROL_BROKEN;
+	pid_t child = fork();
+	if (child == 0) {
+		dup2(pipes[1], STDOUT_FILENO);
+		dup2(pipes[1], STDERR_FILENO);
+		close(pipes[0]);
+		execlp(program, program, "--check", "--config", file, (char *)NULL);
+		_exit(CONTROL_BROKEN);
+	}
+	close(pipes[1]);
+	while ((n = read(pipes[0], buffer_reserve(&said, 4096), 4096)) > 0)
+		said.len += (size_t)n;
+	close(pipes[0]);
+	buffer_adds(&said, "");
+	bool has_ended = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status);
+	c->status = has_ended ? WEXITSTATUS(status) : CONTROL_BROKEN;
+	json_t *lines = json_array();
+	char *rest = said.data, *line;
+	while (c->status && (line = strsep(&rest, "\n")))
+		if (*line)
+			json_array_append_new(lines, json_string(line));
+	json_t *result =
+	    json_pack("{s:s, s:b, s:o}", "file", file, "ok", c->status == 0, "mistakes", lines);
+	json_dumpf(result, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(result);
+	buffer_free(&said);
+	return c->status;
+}
+
 static int config_check(struct call *c)
 {
 	const char *file = c->word_count ? c->words[0] : talk_config(c);
 	char *program = musterd_path();
+	if (c->is_json) {
+		c->status = config_json(c, program, file);
+		mem_free(program);
+		return c->status;
+	}
 	execlp(program, program, "--check", "--config", file, (char *)NULL);
 	complain(c, CONTROL_BROKEN, "Install it beside musterctl, or add its directory to PATH.",
 	         "The program musterd cannot be run.");
@@ -585,6 +656,8 @@ static void print_json(struct call *c, json_t *gathered, json_t *result)
 		else
 			json_object_set(gathered, key, value);
 	}
+	if (c->verb->table && !json_object_get(gathered, c->verb->table->rows)) /* no page came */
+		json_object_set_new(gathered, c->verb->table->rows, json_array());
 	if (c->is_random_password)
 		json_object_set(gathered, "password", json_object_get(c->args, "password"));
 	json_dumpf(gathered, stdout, JSON_INDENT(2));

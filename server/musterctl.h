@@ -28,7 +28,7 @@
 
 struct call;
 
-enum word_kind { WORD_HOST, WORD_JID, WORD_FILE, WORD_POLICY, WORD_VALUE };
+enum word_kind { WORD_HOST, WORD_JID, WORD_GROUP, WORD_FILE, WORD_POLICY, WORD_VALUE };
 
 /* A word behind the command: "JID". */
 struct word {

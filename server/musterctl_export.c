@@ -13,7 +13,7 @@ static const char *const columns[] = { "jid",         "name",          "email", 
 struct export
 {
 	unsigned columns;
-	size_t rows;
+	bool has_titles;
 };
 
 /* What would be taken for the end of a column stands in quotes. */
@@ -55,19 +55,27 @@ static void print_value(const json_t *value)
 		putchar(json_is_true(value) ? '1' : '0');
 }
 
+static void print_titles(struct export *x)
+{
+	x->has_titles = true;
+	for (unsigned k = 0; k < x->columns; k++)
+		printf("%s%s", columns[k], k + 1 < x->columns ? "," : "\r\n");
+}
+
 static bool on_page(struct call *c, const json_t *page, void *arg)
 {
 	struct export *x = arg;
 	const json_t *user;
 	size_t i;
 	(void)c;
+	if (!x->has_titles)
+		print_titles(x);
 	json_array_foreach(json_object_get(page, "users"), i, user)
 	{
 		for (unsigned k = 0; k < x->columns; k++) {
 			print_value(json_object_get(user, columns[k]));
 			fputs(k + 1 < x->columns ? "," : "\r\n", stdout);
 		}
-		x->rows++;
 	}
 	return !ferror(stdout);
 }
@@ -77,9 +85,9 @@ int export_users(struct call *c)
 	struct export x = { .columns = call_flag(c, "--keys") ? COUNT_OF(columns) : PLAIN_COLUMNS };
 	if (c->is_json)
 		return ask_server(c);
-	for (unsigned k = 0; k < x.columns; k++)
-		printf("%s%s", columns[k], k + 1 < x.columns ? "," : "\r\n");
 	json_t *result = talk(c, c->verb->name, json_incref(c->args), on_page, &x);
+	if (result && !x.has_titles)
+		print_titles(&x);
 	json_decref(result);
 	return c->status;
 }

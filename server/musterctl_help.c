@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEFT_COLUMN 26
+#define LEFT_COLUMN 28 /* no command is wider: a test looks */
 
 /* ---- help */
 
@@ -53,17 +53,23 @@ static bool is_in_group(const struct verb *v, const char *group)
 	return !group || (strncmp(v->name, group, n) == 0 && v->name[n] == ' ');
 }
 
-/* A command's line: its words, not its flags, so that the sentences stand in one column. */
+/* Its words, not its flags, so that the sentences stand in one column. */
+static char *short_usage(const struct verb *v)
+{
+	struct buffer line = { 0 };
+	buffer_adds(&line, v->name);
+	for (const struct word *w = v->words; w && w->name; w++)
+		buffer_addf(&line, w->is_optional ? " [%s]" : " %s", w->name);
+	return line.data;
+}
+
 static void show_verb_line(const struct verb *v)
 {
-	struct buffer left = { 0 };
-	buffer_adds(&left, v->name);
-	for (const struct word *w = v->words; w && w->name; w++)
-		buffer_addf(&left, w->is_optional ? " [%s]" : " %s", w->name);
+	char *left = short_usage(v);
 	fputs("  ", stdout);
-	show_padded(left.data, LEFT_COLUMN);
+	show_padded(left, LEFT_COLUMN);
 	printf(" %s\n", v->about);
-	buffer_free(&left);
+	mem_free(left);
 }
 
 void help_show(const struct call *c)
@@ -243,13 +249,26 @@ static bool on_names(struct call *c, const json_t *page, void *arg)
 	return to->printed < CANDIDATES_MAX;
 }
 
+/* Which command lists what may stand there, and where in its rows; groups and policies are of the host that
+ * the first word names. */
+static const struct {
+	const char *command, *key, *host;
+} lists[] = {
+	[WORD_HOST] = { "host list", "name", NULL },
+	[WORD_JID] = { "user list", "jid", NULL },
+	[WORD_GROUP] = { "group list", "name", "host" },
+	[WORD_POLICY] = { "host show", "policy", "name" },
+};
+
 static void complete_names(struct call *c, struct completion *to, enum word_kind kind)
 {
-	if (kind != WORD_HOST && kind != WORD_JID)
+	if (kind == WORD_FILE || kind == WORD_VALUE)
 		return; /* the shell does these */
-	to->key = kind == WORD_HOST ? "name" : "jid";
-	json_t *result =
-	    talk(c, kind == WORD_HOST ? "host list" : "user list", json_object(), on_names, to);
+	json_t *args = json_object();
+	if (lists[kind].host)
+		json_object_set_new(args, lists[kind].host, json_string(c->words[0]));
+	to->key = lists[kind].key;
+	json_t *result = talk(c, lists[kind].command, args, on_names, to);
 	if (result)
 		on_names(c, result, to);
 	json_decref(result);
@@ -278,7 +297,8 @@ static void complete_commands(struct completion *to, const char *group)
 	}
 }
 
-static void complete_word(struct call *c, struct completion *to)
+/* `before`: the word before it. */
+static void complete_word(struct call *c, struct completion *to, const char *before)
 {
 	if (to->partial[0] == '-') {
 		complete_flags(to, global_flags);
@@ -293,7 +313,9 @@ static void complete_word(struct call *c, struct completion *to)
 	const struct word *w = c->verb->words;
 	for (unsigned i = 0; w && w->name && i < c->word_count; i++)
 		w++;
-	if (w && w->name)
+	if (strcmp(before, "--host") == 0)
+		complete_names(c, to, WORD_HOST);
+	else if (w && w->name)
 		complete_names(c, to, w->kind);
 }
 
@@ -315,12 +337,14 @@ int help_complete(struct call *c)
 			words[count++] = word;
 	}
 	struct call typed = { .is_quiet = true };
-	if (count > 1 && call_parse(&typed, count - 2, words + 1)) {
+	const char *before = count > 2 ? words[count - 2] : "";
+	unsigned whole = strcmp(before, "--host") == 0 ? count - 1 : count; /* its value is not there yet */
+	if (count > 1 && call_parse(&typed, whole - 2, words + 1)) {
 		struct completion to = { .partial = words[count - 1] };
 		size_t typed_len = strlen(to.partial);
 		size_t replaced = c->rest_count > 1 ? strlen(c->rest[1]) : typed_len;
 		to.skip = replaced < typed_len ? typed_len - replaced : 0;
-		complete_word(&typed, &to);
+		complete_word(&typed, &to, before);
 	}
 	mem_free(line);
 	return CONTROL_OK;

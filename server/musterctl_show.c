@@ -33,7 +33,7 @@ static char *value_text(const json_t *value)
 {
 	if (json_array_size(value) > 0)
 		return list_text(value);
-	if (json_is_string(value))
+	if (json_string_length(value) > 0)
 		return mem_strdup(json_string_value(value));
 	if (json_is_integer(value))
 		return mem_printf("%lld", (long long)json_integer_value(value));
@@ -46,12 +46,15 @@ static char *value_text(const json_t *value)
 
 /* ---- tables */
 
+#define WIDTH_MAX 40 /* a longer value stands out of its column, whole, and moves nobody else's */
+
 static void widen(struct call *c, const struct column *columns, const json_t *row)
 {
 	for (unsigned i = 0; columns[i].key; i++) {
 		char *text = value_text(json_object_get(row, columns[i].key));
 		int width = width_of(text);
-		c->widths[i] = width > c->widths[i] ? width : c->widths[i];
+		if (width <= WIDTH_MAX && width > c->widths[i])
+			c->widths[i] = width;
 		mem_free(text);
 	}
 }
@@ -60,7 +63,7 @@ static void show_cell(const struct column *column, const char *text, int width)
 {
 	bool is_last = !column[1].key;
 	if (column->is_right)
-		printf("%*s%s", width - width_of(text), "", text);
+		printf("%*s%s", width > width_of(text) ? width - width_of(text) : 0, "", text);
 	else
 		show_padded(text, is_last ? 0 : width);
 	fputs(is_last ? "\n" : "  ", stdout);
