@@ -31,11 +31,13 @@ static const struct sql sql_exists = {
 	.name = "import_exists",
 	.text = "select name, null from account where host = $1 and name in"
 		" (select value from json_array_elements_text($2::json) as taken(value)) union all"
-		" select name, lower(email) from account where host = $1 and lower(email) in"
+		" select name, lower(email) from account where host = $1 and email is not null and "
+	        "lower(email) in"
 		" (select value from json_array_elements_text($3::json) as taken(value))",
 	.sqlite = "select name, null from account where host = $1 and name in"
 		  " (select value from json_each($2)) union all"
-		  " select name, lower(email) from account where host = $1 and lower(email) in"
+		  " select name, lower(email) from account where host = $1 and email is not null and "
+	          "lower(email) in"
 		  " (select value from json_each($3))",
 };
 
@@ -97,13 +99,14 @@ static const struct sql sql_make = {
 		" i.iterations, i.salt, i.stored_sha1, i.server_sha1, i.stored_sha256, i.server_sha256,"
 		" i.display from import i where" PORTION " on conflict (host, name) do nothing",
 };
+/* That the other address is not null is said for SQLite, which else does not see that account_email fits. */
 static const struct sql sql_email = {
 	.name = "import_email",
-	.text =
-	    "update account set email = i.email from import i where" PORTION
-	    " and i.email is not null and" OURS("account") " and not exists (select 1 from account b where "
-							   "b.host = i.host and b.id <> account.id"
-							   " and lower(b.email) = lower(i.email))",
+	.text = "update account set email = i.email from import i where" PORTION
+		" and i.email is not null and" OURS(
+		    "account") " and not exists (select 1 from account b where "
+			       "b.host = i.host and b.id <> account.id"
+			       " and b.email is not null and lower(b.email) = lower(i.email))",
 };
 static const struct sql sql_clear_names = {
 	.name = "import_clear_names",

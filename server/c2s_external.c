@@ -19,7 +19,8 @@ static const struct sql sql_by_email = {
 	.name = "external_by_email",
 	.text =
 	    "select a.name from account a join host h on h.id = a.host where h.name = $1 and lower(a.email)"
-	    " in " EIGHT " and a.disabled = 0 and a.guest = 0 order by a.name limit 8",
+	    " in " EIGHT
+	    " and a.email is not null and a.disabled = 0 and a.guest = 0 order by a.name limit 8",
 };
 
 /* Of addresses the localparts of those that are accounts' and of this host; the others become NULL. */

@@ -345,6 +345,7 @@ int help_complete(struct call *c)
 		size_t replaced = c->rest_count > 1 ? strlen(c->rest[1]) : typed_len;
 		to.skip = replaced < typed_len ? typed_len - replaced : 0;
 		complete_word(&typed, &to, before);
+		talk_close(&typed);
 	}
 	mem_free(line);
 	return CONTROL_OK;
