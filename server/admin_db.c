@@ -152,14 +152,15 @@ static void work(uv_work_t *w)
 static void on_examined(uv_work_t *w, int status)
 {
 	struct report *p = w->data;
+	char *error = p->error; /* the report ends with its request */
 	(void)status;
-	if (p->error) {
-		request_fail(p->request, CONTROL_AWAY, p->error, NULL);
+	if (error) {
 		json_decref(p->result);
+		request_fail(p->request, CONTROL_AWAY, error, NULL);
 	} else {
 		request_done(p->request, p->result);
 	}
-	mem_free(p->error);
+	mem_free(error);
 }
 
 static void report_start(struct request *r, bool migrates)

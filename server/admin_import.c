@@ -32,12 +32,12 @@ static const struct sql sql_exists = {
 	.text = "select name, null from account where host = $1 and name in"
 		" (select value from json_array_elements_text($2::json) as taken(value)) union all"
 		" select name, lower(email) from account where host = $1 and email is not null and "
-	        "lower(email) in"
+		"lower(email) in"
 		" (select value from json_array_elements_text($3::json) as taken(value))",
 	.sqlite = "select name, null from account where host = $1 and name in"
 		  " (select value from json_each($2)) union all"
 		  " select name, lower(email) from account where host = $1 and email is not null and "
-	          "lower(email) in"
+		  "lower(email) in"
 		  " (select value from json_each($3))",
 };
 
