@@ -8,7 +8,8 @@ import threading
 
 from peer import AUTH, BIND, HEADER, Gone
 
-LIMITS = {"login_time": "3s", "connections_per_address": 200}
+# The pace of a stream is lifted: what is behind it must hold too.
+LIMITS = {"login_time": "3s", "connections_per_address": 200, "stanzas_per_second": 1000000, "bytes_per_second": "1G"}
 MODULES = {"roster.items": 5000}
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 ALL = []
