@@ -22,6 +22,8 @@
 struct conf_node;
 struct module;
 
+#define REACTORS_MAX 256
+
 /* `node:` this process on this machine. */
 struct node_conf {
 	const char *run_dir;       /* control socket, lock */

@@ -33,7 +33,7 @@ static const struct option node_options[] = {
 	  .help = "Directory of the modules." },
 	{ ROW(OPT_PATH, node_conf, schema_dir, SCHEMA_DIR),
 	  .help = "Directory of the database schema's migrations." },
-	{ ROW(OPT_INT, node_conf, reactors, "1"), .min = 1, .max = 256,
+	{ ROW(OPT_INT, node_conf, reactors, "1"), .min = 1, .max = REACTORS_MAX,
 	  .help = "Threads that serve connections; one per core at most." },
 	{ ROW(OPT_TEXT, node_conf, user, NULL),
 	  .help = "User to run as once the ports are bound, when started as root." },

@@ -47,9 +47,11 @@ struct reactor_counts {
 	uint64_t unwritten; /* bytes in the streams' write queues */
 	/* since the start */
 	uint64_t connections, logins, login_failures;
-	uint64_t relayed, relayed_bytes;      /* transfers that began, and what they moved: relay.c */
-	uint64_t stanzas[2][STANZA_OTHER];    /* [0] read from streams, [1] written to them */
-	uint64_t envelopes, turns, bounced;   /* envelopes: for homes and streams */
+	uint64_t relayed, relayed_bytes;    /* transfers that began, and what they moved: relay.c */
+	uint64_t stanzas[2][STANZA_OTHER];  /* [0] read from streams, [1] written to them */
+	uint64_t envelopes, turns, bounced; /* envelopes: for homes and streams */
+	uint64_t wakeups;                   /* of other reactors, for what was pushed into their inboxes */
+	uint64_t blocks, floods;            /* times that it stopped reading; that all had to */
 	uint64_t refusals[STANZA_CONDITIONS]; /* stanza errors of ours */
 	uint64_t stream_errors[COUNT_STREAM_ERRORS];
 	uint64_t sasl_failures[COUNT_SASL_ERRORS];

@@ -125,6 +125,12 @@ static const struct metric table[] = {
 	{ "muster_envelopes", NULL, "Envelopes handled for addresses and streams.", COUNTER,
 	  COUNTS(envelopes) },
 	{ "muster_turns", NULL, "Turns of the reactors' loops.", COUNTER, COUNTS(turns) },
+	{ "muster_reactor_wakeups", NULL, "Reactors woken by others for what these had for them.", COUNTER,
+	  COUNTS(wakeups) },
+	{ "muster_reactor_pauses", NULL, "Times that a reactor stopped reading because one did not keep up.",
+	  COUNTER, COUNTS(blocks) },
+	{ "muster_reactor_floods", NULL, "Times that all had to, because too much had gathered.", COUNTER,
+	  COUNTS(floods) },
 	{ "muster_reactor_cpu_seconds", "seconds", "What each reactor's thread has used.", COUNTER,
 	  .is_us = true, .offset = offsetof(struct metrics, reactor_cpu_us), .labels = { &by_reactor } },
 

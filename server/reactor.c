@@ -56,14 +56,50 @@ void reactor_random(struct reactor *r, void *out, size_t n)
 	memset(r->random + r->random_left, 0, n);
 }
 
-/* ---- between reactors */
+/* ---- between reactors
+ *
+ * An envelope for another reactor goes into outbound[target] first. At the end of a turn as much of it as the
+ * target's inbox has room for is pushed there, with one wake-up. The rest is the overflow. While there is any,
+ * streams here are not read from (is_blocked), but all else goes on, above all the emptying of the own inbox:
+ * so two reactors that flood each other both go on.
+ *
+ * With an overflow a reactor sleeps like any other. It has left its bit in the inbox (`blocked`), and the owner
+ * wakes all whose bits it finds when it has emptied the inbox. No wake-up is lost:
+ *
+ *     sender   1 sets its bit       2 reads `waiting`   full: sleeps; else: takes another turn
+ *     owner    3 lowers `waiting`   4 reads the bits    wakes whoever is there
+ *
+ * All four are sequentially consistent, so there is one order of them. When 2 has read "full", the envelopes
+ * that it saw counted have not been subtracted yet: they lie in the inbox, or are being pushed by who has
+ * reserved room for them, which wakes the owner, so a 3 is still to come. It comes behind 2 and so behind 1,
+ * and its 4 sees the bit. Whether others fill the inbox again before the sender is awake does not matter: he
+ * sets his bit anew.
+ *
+ * uv_async_send reads first, without any order, whether the target has a wake-up pending already. The fence in
+ * reactor_wake keeps that read behind the push (or the 3): when it finds one pending, the target has not begun
+ * to handle it, and will see the push when it does.
+ *
+ * The overflow is bounded because its sources dry up. Above OVERFLOW_BOUND the reactor counts itself in
+ * server->flooding, and then nobody reads from sockets, not only those who have an overflow themselves: what
+ * this one takes from its inbox and sends on came from other reactors' sockets. What is left is what was under
+ * way: the inboxes and queues, at most READ_BUFFER of each connection, and what comes of them; the portions of
+ * timers, of database answers and of administrators' commands are bounded each by itself. Whoever is last to
+ * get rid of his overflow wakes all. */
+
+static void reactor_wake(struct reactor *r)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	uv_async_send(&r->inbox.wake);
+}
 
 void reactor_post(struct reactor *from, unsigned target, struct envelope *e)
 {
-	if (target == from->index)
+	if (target == from->index) {
 		queue_append(&from->queue, e);
-	else
-		queue_append(&from->outbound[target], e);
+		return;
+	}
+	queue_append(&from->outbound[target], e);
+	from->has_posted = true;
 }
 
 void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg),
@@ -76,46 +112,81 @@ void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct 
 	reactor_post(from, target, e);
 }
 
-/* Pushes the chain newest ... oldest (linked by next) in front of the inbox. */
-static void inbox_push(struct inbox *in, struct envelope *newest, struct envelope *oldest, unsigned count)
+/* Pushes the chain newest ... oldest (linked by next) in front of the inbox. Who finds it empty wakes its
+ * owner; who does not comes behind somebody who did. Returns how many it has woken. */
+static unsigned inbox_push(struct reactor *to, struct envelope *newest, struct envelope *oldest)
 {
-	struct envelope *head = atomic_load_explicit(&in->newest, memory_order_relaxed);
+	struct envelope *head = atomic_load_explicit(&to->inbox.newest, memory_order_relaxed);
 
-	atomic_fetch_add_explicit(&in->waiting, count, memory_order_relaxed);
 	do {
 		oldest->next = head;
-	} while (!atomic_compare_exchange_weak_explicit(&in->newest, &head, newest, memory_order_release,
-	                                                memory_order_relaxed));
-	if (!head)
-		uv_async_send(&in->wake);
+	} while (!atomic_compare_exchange_weak_explicit(&to->inbox.newest, &head, newest,
+	                                                memory_order_release, memory_order_relaxed));
+	if (head)
+		return 0;
+	reactor_wake(to);
+	return 1;
 }
 
 void reactor_post_outside(struct reactor *to, struct envelope *e)
 {
-	inbox_push(&to->inbox, e, e, 1);
+	atomic_fetch_add(&to->inbox.waiting, 1);
+	inbox_push(to, e, e);
+}
+
+/* Room for so many of `count`: counted as waiting from now on. */
+static unsigned inbox_reserve(struct inbox *in, unsigned count)
+{
+	unsigned waiting = atomic_load_explicit(&in->waiting, memory_order_relaxed), room;
+
+	do {
+		room = waiting < INBOX_BOUND ? INBOX_BOUND - waiting : 0;
+		if (room > count)
+			room = count;
+	} while (room > 0 && !atomic_compare_exchange_weak(&in->waiting, &waiting, waiting + room));
+	return room;
 }
 
 /* Hands over what is for `target`, as far as its inbox has room; one wake-up for all of it. */
 static void outbound_flush(struct reactor *r, unsigned target)
 {
-	struct inbox *in = &r->server->reactors[target]->inbox;
+	struct reactor *to = r->server->reactors[target];
 	struct envelope_queue *q = &r->outbound[target];
-	struct envelope *newest = NULL, *oldest = NULL, *e;
-	unsigned count = 0;
-	unsigned waiting = atomic_load_explicit(&in->waiting, memory_order_relaxed);
+	struct envelope *newest = NULL, *oldest = NULL;
 
-	while (waiting + count < INBOX_BOUND && (e = queue_take(q))) {
+	for (unsigned n = inbox_reserve(&to->inbox, q->count); n > 0; n--) {
+		struct envelope *e = queue_take(q);
+
 		e->next = newest;
 		newest = e;
 		if (!oldest)
 			oldest = e;
-		count++;
 	}
 	if (newest)
-		inbox_push(in, newest, oldest, count);
+		r->counts.wakeups += inbox_push(to, newest, oldest);
+	if (!q->head)
+		return;
+	atomic_fetch_or(&to->inbox.blocked[r->index / 64], UINT64_C(1) << r->index % 64); /* 1 */
+	if (atomic_load(&to->inbox.waiting) < INBOX_BOUND)                                /* 2 */
+		r->has_posted = true;
 }
 
-static void inbox_take(struct reactor *r)
+/* The inbox has room again. */
+static void blocked_wake(struct reactor *r)
+{
+	for (unsigned i = 0; i < COUNT_OF(r->inbox.blocked); i++) {
+		uint64_t bits = atomic_load(&r->inbox.blocked[i]); /* 4 */
+
+		if (!bits)
+			continue;
+		bits = atomic_exchange(&r->inbox.blocked[i], 0);
+		for (unsigned n = 0; n < 64; n++)
+			if (bits >> n & 1)
+				reactor_wake(r->server->reactors[i * 64 + n]);
+	}
+}
+
+static void inbox_empty(struct reactor *r)
 {
 	struct envelope *e = atomic_exchange_explicit(&r->inbox.newest, NULL, memory_order_acquire);
 	struct envelope *oldest = NULL;
@@ -129,25 +200,61 @@ static void inbox_take(struct reactor *r)
 		e = next;
 		count++;
 	}
-	atomic_fetch_sub_explicit(&r->inbox.waiting, count, memory_order_relaxed);
 	while (oldest) {
 		struct envelope *next = oldest->next;
 
 		queue_append(&r->queue, oldest);
 		oldest = next;
 	}
+	atomic_fetch_sub(&r->inbox.waiting, count); /* 3 */
 }
 
-/* What an inbox cannot take stays: then streams stop reading, and the turns go on until there is room. */
+static void flooding_begin(struct reactor *r)
+{
+	r->is_flooding = true;
+	atomic_fetch_add(&r->server->flooding, 1);
+	r->counts.floods++;
+}
+
+/* Whoever sleeps with streams that are not read from has read `flooding` before it was 0 again. */
+static void flooding_end(struct reactor *r)
+{
+	r->is_flooding = false;
+	if (atomic_fetch_sub(&r->server->flooding, 1) > 1)
+		return;
+	for (unsigned i = 0; i < r->server->reactor_count; i++)
+		reactor_wake(r->server->reactors[i]);
+}
+
+/* What an inbox cannot take stays, and streams stop reading. */
 static void outbounds_flush(struct reactor *r)
 {
-	r->is_blocked = false;
+	if (!r->has_posted && r->overflow == 0)
+		return;
+	r->has_posted = false;
+	r->overflow = 0;
 	for (unsigned i = 0; i < r->server->reactor_count; i++) {
 		if (r->outbound[i].head)
 			outbound_flush(r, i);
-		if (r->outbound[i].head)
-			r->is_blocked = true;
+		r->overflow += r->outbound[i].count;
 	}
+	if (!r->is_flooding && r->overflow > OVERFLOW_BOUND)
+		flooding_begin(r);
+	else if (r->is_flooding && r->overflow == 0)
+		flooding_end(r);
+}
+
+/* Whether streams may be read from. */
+static void reactor_judge(struct reactor *r)
+{
+	bool was_blocked = r->is_blocked;
+
+	r->is_blocked =
+	    r->overflow > 0 || r->queue.count >= INBOX_BOUND || atomic_load(&r->server->flooding) > 0;
+	if (r->is_blocked && !was_blocked)
+		r->counts.blocks++;
+	if (!r->is_blocked)
+		streams_unpause(r);
 }
 
 /* ---- the turn */
@@ -188,20 +295,22 @@ static void on_busy(uv_idle_t *handle)
 	(void)handle; /* its being active is all it is for */
 }
 
-/* Everything between two polls. Callable twice a turn: it does nothing when nothing is to be done. */
+/* Everything between two polls. Callable twice a turn: it does nothing when nothing is to be done. The inbox is
+ * not emptied while as much has been taken from it as it can hold: else that would be no bound. */
 static void reactor_turn(struct reactor *r)
 {
 	r->now = time_now();
-	if (atomic_load_explicit(&r->inbox.newest, memory_order_relaxed))
-		inbox_take(r);
+	if (r->queue.count < INBOX_BOUND && atomic_load_explicit(&r->inbox.newest, memory_order_relaxed)) {
+		inbox_empty(r);
+		blocked_wake(r);
+	}
 	queue_drain(r);
 	store_flush(r->store);
 	streams_flush(r);
 	outbounds_flush(r);
-	if (!r->is_blocked)
-		streams_unpause(r);
+	reactor_judge(r);
 	streams_bury(r);
-	if (r->queue.head || !list_is_empty(&r->dirty) || r->is_blocked)
+	if (r->queue.head || r->has_posted || !list_is_empty(&r->dirty))
 		uv_idle_start(&r->busy, on_busy);
 	else
 		uv_idle_stop(&r->busy);
@@ -220,7 +329,7 @@ static void on_before_poll(uv_prepare_t *handle)
 {
 	struct reactor *r = handle->data;
 
-	if (r->queue.head || !list_is_empty(&r->dirty) || !list_is_empty(&r->graveyard))
+	if (r->queue.head || r->has_posted || !list_is_empty(&r->dirty) || !list_is_empty(&r->graveyard))
 		reactor_turn(r);
 	else
 		store_flush(r->store);
@@ -355,7 +464,7 @@ void reactor_free(struct reactor *r)
 {
 	struct envelope *e;
 
-	inbox_take(r);
+	inbox_empty(r);
 	while ((e = queue_take(&r->queue)))
 		envelope_free(r, e);
 	for (unsigned i = 0; i < r->server->reactor_count; i++)

@@ -25,14 +25,17 @@
 struct relay;
 struct server;
 
-/* What other reactors post: a lock-free list, newest first, emptied whole. `waiting` is its length, so that
- * a sender can see that it is full and keep the rest in its own overflow list. */
+/* What other reactors post: a lock-free list, newest first, emptied whole. Its length is never above INBOX_BOUND:
+ * a sender reserves room in `waiting` before he pushes, and keeps what has none (reactor.c tells the whole of
+ * it). */
 struct inbox {
 	_Atomic(struct envelope *) newest;
 	_Atomic unsigned waiting;
+	_Atomic uint64_t blocked[REACTORS_MAX / 64]; /* a bit for each reactor that waits for room */
 	uv_async_t wake;
 };
 #define INBOX_BOUND 65536
+#define OVERFLOW_BOUND INBOX_BOUND /* of what one sender keeps: beyond it no reactor reads from sockets */
 
 struct reactor {
 	unsigned index;
@@ -41,12 +44,14 @@ struct reactor {
 	uv_thread_t thread;
 	uv_check_t after_poll;
 	uv_prepare_t before_poll;
-	uv_idle_t busy; /* active while the queue is not empty: poll must not block */
+	uv_idle_t busy; /* active while something can be done at once: poll must not block */
 
 	struct inbox inbox;
 	struct envelope_queue queue; /* envelopes for here */
 	struct envelope_queue
-	    *outbound; /* by target reactor; what its inbox cannot take stays: the overflow */
+	    *outbound;     /* by target reactor; what its inbox cannot take stays: the overflow */
+	unsigned overflow; /* how much that was at the last flush */
+	bool has_posted;   /* something in them may find room */
 	struct envelope *free_envelopes;
 	unsigned free_count;
 
@@ -95,7 +100,10 @@ struct reactor {
 
 	unsigned char random[512];
 	unsigned random_left;
-	bool is_blocked; /* another reactor's inbox was full when this turn began */
+	bool
+	    is_blocked; /* streams are not to be read from: there is an overflow, here or far too much of it
+			     elsewhere, or the queue here is too long */
+	bool is_flooding; /* counted in server->flooding */
 	bool is_stopping;
 	struct reactor_counts counts;
 	struct hash host_counts; /* of struct host_counts, by domain: metrics.c */
@@ -136,7 +144,7 @@ void reactor_post_outside(struct reactor *to, struct envelope *e);
 void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct reactor *r, void *arg),
                       void *arg);
 
-/* Another reactor does not keep up: streams stop reading until it does. */
+/* Some reactor does not keep up: streams stop reading until it does. */
 static inline bool reactor_is_blocked(const struct reactor *r)
 {
 	return r->is_blocked;
