@@ -167,6 +167,8 @@ struct rule {
 static const struct rule rules[] = {
 	{ C2S_BOUND, NULL, NULL, c2s_on_stanza },
 	{ C2S_OPENING, TLS_NS, "starttls", on_starttls },
+	{ C2S_LOOKING, SASL_NS, "auth", c2s_on_hasty },
+	{ C2S_LOOKING, NULL, "iq", c2s_on_hasty },
 	{ C2S_OPENING | C2S_SECURE, SASL_NS, "auth", c2s_on_auth },
 	{ C2S_CHALLENGED, SASL_NS, "response", c2s_on_response },
 	{ C2S_CHALLENGED, SASL_NS, "abort", c2s_on_abort },
@@ -187,13 +189,13 @@ static bool rule_fits(const struct rule *r, const struct c2s *c, const struct st
 /* RFC 6120 section 4.9.3.24 after login; before it, whatever is not negotiation is not authorized. */
 static void c2s_unexpected(struct c2s *c, const struct stanza *st)
 {
-	if (st->kind == STANZA_OTHER && !(c->state & (C2S_CHECKING | C2S_CHALLENGED)))
+	if (st->kind == STANZA_OTHER && !(c->state & (C2S_LOOKING | C2S_CHECKING | C2S_CHALLENGED)))
 		stream_close(&c->stream, STREAM_UNSUPPORTED_STANZA_TYPE, NULL);
 	else
 		stream_close(&c->stream, STREAM_NOT_AUTHORIZED, NULL);
 }
 
-static void c2s_stanza(struct stream *s, struct stanza *st)
+void c2s_stanza(struct stream *s, struct stanza *st)
 {
 	struct c2s *c = c2s_of(s);
 	const struct rule *found = NULL;
@@ -230,6 +232,7 @@ static void c2s_free(struct stream *s)
 		list_remove(&c->login_node);
 	c2s_drop_early(c);
 	sasl_free(c->sasl);
+	stanza_unref(c->hasty);
 	c2s_drop_opened(c);
 	jid_unref(c->domain);
 	jid_unref(c->claimed);

@@ -55,6 +55,7 @@ static void fold_emails(struct arena *a, const char *names[TLS_NAMES_MAX], unsig
 static void on_accounts(void *arg, const struct rows *rows)
 {
 	struct c2s *c = c2s_answered(arg);
+	struct stanza *hasty;
 
 	if (!c)
 		return;
@@ -68,6 +69,20 @@ static void on_accounts(void *arg, const struct rows *rows)
 	}
 	c2s_enter(c, C2S_SECURE);
 	c2s_features(c);
+	hasty = c->hasty;
+	c->hasty = NULL;
+	if (hasty)
+		c2s_stanza(&c->stream, hasty);
+}
+
+/* He has not waited for the features, which is his right as long as there is one thing that he says: who is
+ * asked anything waits for the answer. */
+void c2s_on_hasty(struct c2s *c, struct stanza *st)
+{
+	if (c->hasty)
+		stream_close(&c->stream, STREAM_NOT_AUTHORIZED, NULL);
+	else
+		c->hasty = stanza_ref(st);
 }
 
 /* Its e-mail addresses count only where the certificate has no XMPP address of any domain. */
@@ -93,9 +108,11 @@ bool c2s_look_up_certificate(struct c2s *c)
 	params[0] = P_TEXT(c->domain->text);
 	for (unsigned i = 0; i < TLS_NAMES_MAX; i++)
 		params[1 + i] = i < count ? P_TEXT(names[i]) : P_NULL;
-	if (count > 0)
+	if (count > 0) {
 		store_read(c->stream.reactor->store, 0, sql, params, COUNT_OF(params), on_accounts,
 		           c2s_ask(c));
+		c2s_enter(c, C2S_LOOKING);
+	}
 	arena_free(&a);
 	return count > 0;
 }

@@ -130,7 +130,7 @@ struct c2s *c2s_answered(struct question *q)
 	struct stream *s = stream_find(q->reactor, q->stream);
 
 	mem_free(q);
-	if (!s || s->is_closing || c2s_of(s)->state != C2S_CHECKING)
+	if (!s || s->is_closing || !(c2s_of(s)->state & (C2S_LOOKING | C2S_CHECKING)))
 		return NULL;
 	stream_resume(s, PAUSE_LOGIN);
 	return c2s_of(s);

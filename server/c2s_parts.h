@@ -15,7 +15,7 @@
 #define SASL_NS "urn:ietf:params:xml:ns:xmpp-sasl"
 #define BIND_NS "urn:ietf:params:xml:ns:xmpp-bind"
 
-/* OPENING -> SECURE -> (CHALLENGED, CHECKING) -> AUTHENTICATED -> BINDING -> BOUND */
+/* OPENING -> (LOOKING) -> SECURE -> (CHALLENGED, CHECKING) -> AUTHENTICATED -> BINDING -> BOUND */
 enum c2s_state {
 	C2S_OPENING = 1, /* no TLS yet */
 	C2S_SECURE = 2,  /* may authenticate */
@@ -23,9 +23,10 @@ enum c2s_state {
 	C2S_CHECKING = 8, /* the account is being read, or the password hashed */
 	C2S_AUTHENTICATED = 16,
 	C2S_BINDING = 32,
-	C2S_BOUND = 64
+	C2S_BOUND = 64,
+	C2S_LOOKING = 128 /* which accounts the client's certificate opens; the features are not told yet */
 };
-#define C2S_LOGIN (C2S_CHALLENGED | C2S_CHECKING | C2S_AUTHENTICATED | C2S_BINDING)
+#define C2S_LOGIN (C2S_LOOKING | C2S_CHALLENGED | C2S_CHECKING | C2S_AUTHENTICATED | C2S_BINDING)
 
 /* Accounts, by localpart, that the client's certificate opens. */
 struct opened {
@@ -46,6 +47,7 @@ struct c2s {
 	struct sasl *sasl;
 	struct opened *opened; /* NULL: none, or not looked up */
 	bool is_looked_up;     /* the client's certificate */
+	struct stanza *hasty;  /* what he said before he was told the features; or NULL */
 	bool is_guest;         /* an account for this session only */
 	struct jid *domain;    /* of the stream */
 	struct jid *claimed;   /* the header's from: only answered to */
@@ -74,6 +76,8 @@ void c2s_restart(struct c2s *c);
 
 /* Tells the features of the present stream. */
 void c2s_features(struct c2s *c);
+/* An element of the first level, by the table of what may come in this state; takes the reference. */
+void c2s_stanza(struct stream *s, struct stanza *st);
 
 /* ---- c2s_login.c; stanzas stay the caller's, here and below */
 
@@ -101,6 +105,7 @@ void c2s_login_failed(struct c2s *c, const char *condition);
 
 /* Looks up which accounts the client's certificate opens. True: the features are told when that is known. */
 bool c2s_look_up_certificate(struct c2s *c);
+void c2s_on_hasty(struct c2s *c, struct stanza *st); /* while it is being looked up */
 void c2s_drop_opened(struct c2s *c);
 
 /* ---- c2s_guest.c */

@@ -53,7 +53,7 @@ struct load {
 	char ascii[256];   /* A-labels */
 	char *chain, *key; /* paths; the same for a .pem */
 	bool is_of_parent;
-	bool is_previous; /* the context is in use, by all reactors: not to be touched */
+	bool is_previous; /* it is the one that was there before; what is wrong with it was said then */
 	SSL_CTX *context;
 	struct buffer problems;
 };
@@ -368,7 +368,7 @@ static void use_context(struct tls_certs *c, struct load *l, struct tls_cert *ou
 	describe(c, out, certificate);
 	if (!l->is_previous)
 		warn(l, certificate, out->until);
-	if (l->clients && !l->is_previous)
+	if (l->clients)
 		tls_context_ask_clients(l->context, l->clients, l->from->client_ca);
 	add_name(c, l->domain, out->domain, l->context, out->until);
 	if (strcmp(l->ascii, l->domain) != 0)
@@ -377,17 +377,20 @@ static void use_context(struct tls_certs *c, struct load *l, struct tls_cert *ou
 		c->first = l->context; /* its names hold it */
 }
 
-/* New files that cannot be used, or are not there, perhaps because they are just being written: what was
- * good goes on. */
+/* New files that cannot be used, or are not there, perhaps because they are just being written: the
+ * certificate that was good goes on, in a context of its own, as whom clients are asked about may be new. */
 static void use_previous(struct load *l)
 {
-	if (!l->from->previous || l->context)
-		return;
-	l->context = tls_certs_find(l->from->previous, l->domain);
-	if (!l->context)
+	SSL_CTX *previous = l->from->previous ? tls_certs_find(l->from->previous, l->domain) : NULL;
+	STACK_OF(X509) *chain = NULL;
+
+	if (!previous || l->context)
 		return;
 	l->is_previous = true;
-	ASSERT(SSL_CTX_up_ref(l->context));
+	l->context = tls_context_new();
+	SSL_CTX_get0_chain_certs(previous, &chain);
+	ASSERT(SSL_CTX_use_cert_and_key(l->context, SSL_CTX_get0_certificate(previous),
+	                                SSL_CTX_get0_privatekey(previous), chain, 1));
 	buffer_addf(&l->problems, "%s: until then the certificate that was there before is used.\n",
 	            l->domain);
 }

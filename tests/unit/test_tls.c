@@ -770,7 +770,32 @@ static void test_mark(void **state)
 	assert_true(mark_of(f, "linked.example") != second);
 }
 
-/* New files that are of no use leave what was. */
+static int chain_length(SSL_CTX *context)
+{
+	STACK_OF(X509) *chain = NULL;
+
+	SSL_CTX_get0_chain_certs(context, &chain);
+	return sk_X509_num(chain);
+}
+
+/* Two certificates in one file, as authorities send them. */
+static void add_to_chain(const struct fixture *f, const char *chain, const char *other)
+{
+	char *from = in_dir(f, other), *to = in_dir(f, chain);
+	FILE *in = fopen(from, "r"), *out = fopen(to, "a");
+	int c;
+
+	assert_non_null(in);
+	assert_non_null(out);
+	while ((c = getc(in)) != EOF)
+		putc(c, out);
+	fclose(in);
+	assert_int_equal(fclose(out), 0);
+	mem_free(from);
+	mem_free(to);
+}
+
+/* New files that are of no use leave what was: the certificate with its chain. */
 static void test_previous_goes_on(void **state)
 {
 	const struct fixture *f = *state;
@@ -780,14 +805,18 @@ static void test_previous_goes_on(void **state)
 	unsigned count;
 
 	pair_make_certificate(f->dir, &(struct pair_certificate){ .name = domain });
+	add_to_chain(f, "renewed.example.crt", "example.com.crt");
 	struct tls_certs *first = tls_certs_load(&from, &domain, 1, &problems);
 	assert_null(problems);
+	assert_int_equal(chain_length(tls_certs_find(first, domain)), 1);
 	from.previous = first;
 	write_file(f, "renewed.example.crt", "half of a certifi");
 	struct tls_certs *second = tls_certs_load(&from, &domain, 1, &problems);
 	assert_non_null(strstr(problems, "holds no certificate that can be used"));
 	assert_non_null(strstr(problems, "until then the certificate that was there before is used"));
-	assert_ptr_equal(tls_certs_find(second, domain), tls_certs_find(first, domain));
+	assert_ptr_equal(SSL_CTX_get0_certificate(tls_certs_find(second, domain)),
+	                 SSL_CTX_get0_certificate(tls_certs_find(first, domain)));
+	assert_int_equal(chain_length(tls_certs_find(second, domain)), 1);
 	assert_true(tls_certs_list(second, &count)->until != 0);
 	assert_int_equal(count, 1);
 	assert_non_null(tls_certs_list(second, &count)->problems);
@@ -831,19 +860,15 @@ static void test_what_is_told(void **state)
 
 #define XMPP_NAME ",otherName:1.3.6.1.5.5.7.8.5;UTF8:"
 
-/* Connects with that certificate (NULL: none) at a server that trusts `authority`; returns how many names
- * of each kind are believed. The handshake succeeds whatever the client has. */
-static void expect_names(struct fixture *f, const char *authority, const char *shown, int version,
-                         unsigned xmpp, unsigned emails, const char *first)
+/* Connects with that certificate (NULL: none); says how many names of each kind are believed. The handshake
+ * succeeds whatever the client has. */
+static void expect_names_at(struct fixture *f, struct tls_certs *certs, const char *shown, int version,
+                            unsigned xmpp, unsigned emails, const char *first)
 {
-	char *problems, *ca = authority ? mem_printf("%s/%s.crt", f->dir, authority) : NULL;
-	struct tls_certs *certs =
-	    tls_certs_load(&(struct tls_sources){ .dir = f->dir, .client_ca = ca }, served, 1, &problems);
 	const char *names[TLS_NAMES_MAX], *why = NULL;
 	struct arena a = { 0 };
 	struct pair p;
 
-	assert_null(problems);
 	pair_open(&p, certs, NULL, false, served[0]);
 	assert_true(SSL_set_max_proto_version(p.client, version));
 	if (shown) {
@@ -864,6 +889,18 @@ static void expect_names(struct fixture *f, const char *authority, const char *s
 	assert_false(SSL_session_reused(p.server));
 	arena_free(&a);
 	pair_close(&p);
+}
+
+/* The same at a server that trusts `authority` (NULL: asks no client). */
+static void expect_names(struct fixture *f, const char *authority, const char *shown, int version,
+                         unsigned xmpp, unsigned emails, const char *first)
+{
+	char *problems, *ca = authority ? mem_printf("%s/%s.crt", f->dir, authority) : NULL;
+	struct tls_certs *certs =
+	    tls_certs_load(&(struct tls_sources){ .dir = f->dir, .client_ca = ca }, served, 1, &problems);
+
+	assert_null(problems);
+	expect_names_at(f, certs, shown, version, xmpp, emails, first);
 	tls_certs_unref(certs);
 	mem_free(ca);
 }
@@ -901,6 +938,45 @@ static void test_client_certificates(void **state)
 		expect_names(f, "past", "past", v, 0, 0, NULL);   /* it has ended */
 		expect_names(f, NULL, "juliet", v, 0, 0, NULL);   /* clients are not asked */
 	}
+}
+
+/* A domain whose new files are of no use asks its clients about the authorities of today all the same. */
+static void test_client_ca_changes(void **state)
+{
+	struct fixture *f = *state;
+	char *problems, *one = in_dir(f, "one-client.crt"), *two = in_dir(f, "two-client.crt");
+	struct tls_sources from = { .dir = f->dir, .client_ca = one };
+
+	pair_make_certificate(
+	    f->dir, &(struct pair_certificate){ .name = "one-client", .also = ",email:one@example.org" });
+	pair_make_certificate(
+	    f->dir, &(struct pair_certificate){ .name = "two-client", .also = ",email:two@example.org" });
+	struct tls_certs *first = tls_certs_load(&from, served, 1, &problems);
+	assert_null(problems);
+	expect_names_at(f, first, "one-client", TLS1_3_VERSION, 0, 1, "one@example.org");
+	expect_names_at(f, first, "two-client", TLS1_3_VERSION, 0, 0, NULL);
+
+	write_file(f, "example.org.crt", "half of a certifi");
+	from.previous = first;
+	from.client_ca = two;
+	struct tls_certs *second = tls_certs_load(&from, served, 1, &problems);
+	assert_non_null(strstr(problems, "until then the certificate that was there before is used"));
+	mem_free(problems);
+	expect_names_at(f, second, "one-client", TLS1_3_VERSION, 0, 0, NULL);
+	expect_names_at(f, second, "two-client", TLS1_3_VERSION, 0, 1, "two@example.org");
+	expect_names_at(f, first, "one-client", TLS1_3_VERSION, 0, 1, "one@example.org"); /* untouched */
+
+	from.previous = second;
+	from.client_ca = NULL;
+	struct tls_certs *third = tls_certs_load(&from, served, 1, &problems);
+	mem_free(problems);
+	expect_names_at(f, third, "two-client", TLS1_3_VERSION, 0, 0, NULL);
+	tls_certs_unref(first);
+	tls_certs_unref(second);
+	tls_certs_unref(third);
+	pair_make_certificate(f->dir, &(struct pair_certificate){ .name = "example.org" });
+	mem_free(one);
+	mem_free(two);
 }
 
 static void test_client_ca_file(void **state)
@@ -958,6 +1034,7 @@ int main(void)
 		cmocka_unit_test(test_previous_goes_on),
 		cmocka_unit_test(test_what_is_told),
 		cmocka_unit_test(test_client_certificates),
+		cmocka_unit_test(test_client_ca_changes),
 		cmocka_unit_test(test_client_ca_file),
 		cmocka_unit_test(test_nothing_to_load),
 	};
