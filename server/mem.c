@@ -89,15 +89,22 @@ static size_t PRINTF(1, 0) format_length(const char *format, va_list args)
 	return (size_t)n;
 }
 
-char *mem_printf(const char *format, ...)
+char *mem_vprintf(const char *format, va_list args)
 {
-	va_list args, again;
-	va_start(args, format);
+	va_list again;
 	va_copy(again, args);
 	size_t size = format_length(format, args) + 1;
 	char *s = mem_alloc(size);
 	vsnprintf(s, size, format, again);
 	va_end(again);
+	return s;
+}
+
+char *mem_printf(const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	char *s = mem_vprintf(format, args);
 	va_end(args);
 	return s;
 }

@@ -25,6 +25,7 @@ void *mem_realloc(void *old, size_t size);
 char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t n);
 char *mem_printf(const char *format, ...) PRINTF(1, 2);
+char *mem_vprintf(const char *format, va_list args) PRINTF(1, 0);
 void mem_free(void *p); /* NULL is fine */
 
 /* Overwrites before freeing: for passwords and keys. NULL is fine. */

@@ -473,12 +473,13 @@ const struct verb verbs[] = {
 	    .show = show_db,
 	},
 	{
-	    .name = "backup make",
+	    .name = "backup",
 	    .about = "Makes a backup in a new folder, while the server runs or not.",
 	    .more =
 		"It has the database as it is at one moment, the configuration file, and a manifest with "
 		"sums and counts.\nCertificates are listed in it; with --with-keys they are in it, private "
-		"keys included.\nThe folder is a secret in any case: there are the accounts' keys in it.",
+		"keys included.\nThe folder is a secret in any case: there are the accounts' keys in it."
+		"\nA folder whose name is that of a command, as verify, is said as ./verify.",
 	    .words = dir_word,
 	    .flags = backup_flags,
 	    .run = backup_make,
@@ -583,8 +584,7 @@ static int config_json(struct call *c, const char *program, const char *file)
 			json_array_append_new(lines, json_string(line));
 	json_t *result =
 	    json_pack("{s:s, s:b, s:o}", "file", file, "ok", c->status == 0, "mistakes", lines);
-	json_dumpf(result, stdout, JSON_INDENT(2));
-	putchar('\n');
+	show_json(c, result);
 	json_decref(result);
 	buffer_free(&said);
 	return c->status;
@@ -660,8 +660,7 @@ static void print_json(struct call *c, json_t *gathered, json_t *result)
 		json_object_set_new(gathered, c->verb->table->rows, json_array());
 	if (c->is_random_password)
 		json_object_set(gathered, "password", json_object_get(c->args, "password"));
-	json_dumpf(gathered, stdout, JSON_INDENT(2));
-	putchar('\n');
+	show_json(c, gathered);
 }
 
 int ask_server(struct call *c)
@@ -684,6 +683,8 @@ int ask_server(struct call *c)
 
 static int call_run(struct call *c)
 {
+	if (c->is_json && !c->verb && !c->group && !c->is_help)
+		return complain_usage(c, NULL, "A command is missing.", NULL), c->status;
 	if (c->is_help || (!c->verb && !c->group)) {
 		help_show(c);
 		return c->is_help ? CONTROL_OK : CONTROL_USAGE;
@@ -710,9 +711,9 @@ int main(int argc, char **argv)
 {
 	struct call c = { .status = CONTROL_OK };
 	signal(SIGPIPE, SIG_IGN);
-	if (argc < 1 || !call_parse(&c, (unsigned)argc - 1, (const char *const *)argv + 1))
-		return c.status;
-	int status = call_run(&c);
+	bool is_read = argc > 0 && call_parse(&c, (unsigned)argc - 1, (const char *const *)argv + 1);
+	int status = is_read ? call_run(&c) : c.status;
 	talk_close(&c);
+	complain_json(&c);
 	return fflush(stdout) == 0 || status ? status : CONTROL_BROKEN;
 }

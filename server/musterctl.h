@@ -89,6 +89,9 @@ struct call {
 	    *flags[FLAGS_MAX]; /* by row of verb->flags: the value, "" for one without, NULL: not given */
 	json_t *args;
 	int status;
+	/* With --json: the last complaint, what was said in front of it, and whether a result was shown instead. */
+	json_t *complaint, *details;
+	bool is_answered;
 	bool is_ending;          /* the server has been told to end, and whether it has is not known */
 	bool is_random_password; /* then it is in args, and shown */
 	unsigned rows;           /* shown so far */
@@ -115,8 +118,12 @@ const char *call_flag(const struct call *c, const char *name);
 /* Says a sentence and what to do next (or NULL) on standard error, and sets c->status. Returns false. */
 bool complain(struct call *c, enum control_code code, const char *hint, const char *format, ...)
     PRINTF(4, 5);
-/* The same for a mistake in the command; `about` may be NULL. */
+/* A line that belongs in front of such a sentence: one of several mistakes. */
+void complain_detail(struct call *c, const char *format, ...) PRINTF(2, 3);
+/* The same as complain for a mistake in the command; `about` may be NULL. */
 bool complain_usage(struct call *c, const char *hint, const char *sentence, const char *about);
+/* With --json: what was complained about, as the one document on standard output, where no result stands there. */
+void complain_json(struct call *c);
 /* What the words say, as the request's arguments: makes c->args. False: one is missing. */
 bool call_args(struct call *c) MUST_CHECK;
 
@@ -160,7 +167,7 @@ bool announce_args(struct call *c); /* a `prepare` */
 int announce(struct call *c);
 
 /* musterctl_backup.c */
-int backup_make(struct call *c);
+int backup_make(struct call *c); /* "backup" */
 int backup_verify(struct call *c);
 
 /* musterctl_check.c */
@@ -175,6 +182,7 @@ int run_metrics(struct call *c);
 int run_drain(struct call *c);
 
 /* musterctl_show.c */
+void show_json(struct call *c, const json_t *result); /* what --json prints */
 void show_rows(struct call *c, const json_t *page);
 void show_result(struct call *c, const json_t *result);
 void show_warnings(const json_t *result);

@@ -54,13 +54,11 @@ int announce(struct call *c)
 		progress_end(&p);
 	}
 	if (result && c->is_json)
-		json_dumpf(result, stdout, JSON_INDENT(2));
+		show_json(c, result);
 	else if (result)
-		printf("Told %lld on %s.",
+		printf("Told %lld on %s.\n",
 		       (long long)json_integer_value(json_object_get(result, "reached")),
 		       json_string_value(json_object_get(result, "host")));
-	if (result)
-		putchar('\n');
 	json_decref(result);
 	mem_free(text);
 	return c->status;

@@ -1,4 +1,4 @@
-/* musterctl_backup.c - "backup make": the database, the configuration and a manifest in a folder of their own;
+/* musterctl_backup.c - "backup": the database, the configuration and a manifest in a folder of their own;
  * "backup verify": whether all of it is there, unchanged, and can really be restored. */
 #include "musterctl_backup.h"
 
@@ -185,8 +185,7 @@ static void show_backup(const struct backup *b)
 	const char *name;
 	size_t i;
 	if (b->call->is_json) {
-		json_dumpf(b->manifest, stdout, JSON_INDENT(2));
-		putchar('\n');
+		show_json(b->call, b->manifest);
 		return;
 	}
 	json_array_foreach(json_object_get(b->manifest, "parts"), i, part) bytes +=
@@ -227,9 +226,10 @@ static void problem(struct backup *b, const char *format, ...)
 {
 	va_list args;
 	va_start(args, format);
-	vfprintf(stderr, format, args);
-	fputc('\n', stderr);
+	char *line = mem_vprintf(format, args);
 	va_end(args);
+	complain_detail(b->call, "%s", line);
+	mem_free(line);
 	b->problems++;
 }
 
@@ -259,7 +259,7 @@ static bool load_manifest(struct backup *b)
 		b->manifest = json_loadb(text, n, 0, &error);
 	if (!b->manifest || !json_is_array(json_object_get(b->manifest, "parts")) ||
 	    json_array_size(json_object_get(b->manifest, "parts")) > PARTS_MAX)
-		complain(b->call, CONTROL_REFUSED, "Name a folder that \"musterctl backup make\" has made.",
+		complain(b->call, CONTROL_REFUSED, "Name a folder that \"musterctl backup\" has made.",
 		         "%s is no whole backup: its %s is missing or damaged.", b->dir, BACKUP_MANIFEST);
 	mem_free(text);
 	mem_free(path);
@@ -343,11 +343,10 @@ static void show_verified(const struct backup *b)
 	const char *engine = json_string_value(json_object_get(b->manifest, "engine"));
 	bool is_restored = strcmp(engine, "sqlite") == 0 || call_flag(b->call, "--restore-into");
 	if (b->call->is_json)
-		json_dumpf(b->manifest, stdout, JSON_INDENT(2));
+		show_json(b->call, b->manifest);
 	else
-		printf("%s, made %s: whole%s.", b->dir, made ? made : "at an unknown time",
+		printf("%s, made %s: whole%s.\n", b->dir, made ? made : "at an unknown time",
 		       is_restored ? "; restored, every table has its rows" : ", and its dump can be read");
-	putchar('\n');
 }
 
 int backup_verify(struct call *c)

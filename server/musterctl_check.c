@@ -183,12 +183,10 @@ static void show_checks(struct check *k)
 	const json_t *row;
 	size_t i;
 	json_t *result = json_pack("{s:s, s:O}", "domain", k->domain, "checks", k->rows);
-	if (k->call->is_json) {
-		json_dumpf(result, stdout, JSON_INDENT(2));
-		putchar('\n');
-	} else {
+	if (k->call->is_json)
+		show_json(k->call, result);
+	else
 		show_rows(k->call, result);
-	}
 	json_array_foreach(k->rows, i, row)
 	{
 		const char *advice = json_string_value(json_object_get(row, "advice"));

@@ -32,21 +32,6 @@ static void show_flags(const struct flag *flags)
 	}
 }
 
-static void show_verb_help(const struct verb *v)
-{
-	char *line = usage(v);
-	printf("Usage: musterctl %s\n\n%s\n", line, v->about);
-	if (v->more)
-		printf("%s\n", v->more);
-	if (v->flags) {
-		puts("\nOptions:");
-		show_flags(v->flags);
-	}
-	puts("\nOptions of every command:");
-	show_flags(global_flags);
-	mem_free(line);
-}
-
 static bool is_in_group(const struct verb *v, const char *group)
 {
 	size_t n = group ? strlen(group) : 0;
@@ -70,6 +55,36 @@ static void show_verb_line(const struct verb *v)
 	show_padded(left, LEFT_COLUMN);
 	printf(" %s\n", v->about);
 	mem_free(left);
+}
+
+/* "backup" is a command, and so is "backup verify". */
+static void show_longer_verbs(const struct verb *verb)
+{
+	bool is_first = true;
+	for (const struct verb *v = verbs; v->name; v++) {
+		if (!is_in_group(v, verb->name))
+			continue;
+		if (is_first)
+			puts("\nSee also:");
+		is_first = false;
+		show_verb_line(v);
+	}
+}
+
+static void show_verb_help(const struct verb *v)
+{
+	char *line = usage(v);
+	printf("Usage: musterctl %s\n\n%s\n", line, v->about);
+	if (v->more)
+		printf("%s\n", v->more);
+	if (v->flags) {
+		puts("\nOptions:");
+		show_flags(v->flags);
+	}
+	show_longer_verbs(v);
+	puts("\nOptions of every command:");
+	show_flags(global_flags);
+	mem_free(line);
 }
 
 void help_show(const struct call *c)
@@ -289,7 +304,8 @@ static void complete_commands(struct completion *to, const char *group)
 		char *word = group ? mem_strdup(v->name + (is_in_group(v, group) ? n : 0))
 		                   : mem_strndup(v->name, gap ? (size_t)(gap - v->name) : strlen(v->name));
 		/* The table keeps groups together: a first word is new unless it is the last one's. */
-		bool is_same = strncmp(last, word, strlen(word)) == 0 && last[strlen(word)] == ' ';
+		size_t len = strlen(word);
+		bool is_same = strncmp(last, word, len) == 0 && (last[len] == ' ' || !last[len]);
 		if (is_in_group(v, group) && (group || !is_same))
 			candidate(to, word, "");
 		mem_free(word);
@@ -310,6 +326,8 @@ static void complete_word(struct call *c, struct completion *to, const char *bef
 		complete_commands(to, c->group);
 		return;
 	}
+	if (!c->word_count)
+		complete_commands(to, c->verb->name);
 	const struct word *w = c->verb->words;
 	for (unsigned i = 0; w && w->name && i < c->word_count; i++)
 		w++;

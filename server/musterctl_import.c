@@ -333,8 +333,7 @@ static int show_done(struct import *x, bool is_dry)
 		    json_pack("{s:I, s:I, s:I, s:I, s:b}", "made", (json_int_t)made, "changed",
 		              (json_int_t)changed, "skipped", (json_int_t)skipped, "groups_made",
 		              (json_int_t)json_object_size(x->missing), "dry_run", is_dry);
-		json_dumpf(result, stdout, JSON_INDENT(2));
-		putchar('\n');
+		show_json(c, result);
 		json_decref(result);
 		return c->status;
 	}
@@ -356,7 +355,7 @@ static bool is_without_mistakes(struct import *x)
 	if (!x->complaints)
 		return true;
 	if (x->complaints > IMPORT_COMPLAINTS_MAX)
-		fprintf(stderr, "... and %u more.\n", x->complaints - IMPORT_COMPLAINTS_MAX);
+		complain_detail(x->call, "... and %u more.", x->complaints - IMPORT_COMPLAINTS_MAX);
 	return complain(x->call, CONTROL_REFUSED, "Nothing was imported. Mend the file, then try again.",
 	                "%s has %u mistake%s.", x->path, x->complaints, x->complaints == 1 ? "" : "s");
 }

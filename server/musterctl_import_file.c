@@ -62,7 +62,7 @@ void import_complain(struct import *x, unsigned line, const char *format, ...)
 	char sentence[512];
 	vsnprintf(sentence, sizeof(sentence), format, args);
 	va_end(args);
-	fprintf(stderr, "%s:%u: %s\n", x->path, line, sentence);
+	complain_detail(x->call, "%s:%u: %s", x->path, line, sentence);
 }
 
 /* ---- the header */

@@ -1,10 +1,25 @@
-/* musterctl_line.c - reads the command line by the table of commands, and says what is wrong with it. */
+/* musterctl_line.c - reads the command line by the table of commands, and says what is wrong with it, in sentences
+ * for people and, with --json, as an object for programs. */
 #include <stdio.h>
 #include <string.h>
 
 #include "musterctl.h"
 
 /* ---- complaints */
+
+/* Names of files and what people type need not be UTF-8, which JSON is. */
+static json_t *any_text(const char *text)
+{
+	json_t *json = json_string(text);
+	if (json)
+		return json;
+	char *ascii = mem_strdup(text);
+	for (char *p = ascii; *p; p++)
+		*p = (unsigned char)*p < 0x80 ? *p : '?';
+	json = json_string(ascii);
+	mem_free(ascii);
+	return json;
+}
 
 bool complain(struct call *c, enum control_code code, const char *hint, const char *format, ...)
 {
@@ -13,12 +28,42 @@ bool complain(struct call *c, enum control_code code, const char *hint, const ch
 		return false;
 	va_list args;
 	va_start(args, format);
-	fflush(stdout);
-	fputs("musterctl: ", stderr);
-	vfprintf(stderr, format, args);
-	fprintf(stderr, "\n%s%s", hint ? hint : "", hint ? "\n" : "");
+	char *sentence = mem_vprintf(format, args);
 	va_end(args);
+	fflush(stdout);
+	fprintf(stderr, "musterctl: %s\n%s%s", sentence, hint ? hint : "", hint ? "\n" : "");
+	json_decref(c->complaint);
+	c->complaint = json_pack("{s:b, s:o}", "ok", false, "error", any_text(sentence));
+	if (hint)
+		json_object_set_new(c->complaint, "hint", any_text(hint));
+	mem_free(sentence);
 	return false;
+}
+
+void complain_detail(struct call *c, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	char *line = mem_vprintf(format, args);
+	va_end(args);
+	fprintf(stderr, "%s\n", line);
+	if (!c->details)
+		c->details = json_array();
+	json_array_append_new(c->details, any_text(line));
+	mem_free(line);
+}
+
+void complain_json(struct call *c)
+{
+	if (c->is_json && c->complaint && !c->is_answered) {
+		json_object_set_new(c->complaint, "code", json_integer(c->status));
+		if (c->details)
+			json_object_set(c->complaint, "details", c->details);
+		show_json(c, c->complaint);
+	}
+	json_decref(c->complaint);
+	json_decref(c->details);
+	c->complaint = c->details = NULL;
 }
 
 bool complain_usage(struct call *c, const char *hint, const char *sentence, const char *about)
@@ -113,6 +158,28 @@ static bool is_group(const char *word)
 	return false;
 }
 
+static bool has_flags_of_its_own(const struct call *c)
+{
+	for (unsigned i = 0; i < FLAGS_MAX; i++) {
+		if (c->flags[i])
+			return true;
+	}
+	return false;
+}
+
+/* "backup" is a command, and "backup verify" is another one. */
+static bool take_second_word(struct call *c, const char *word)
+{
+	if (c->word_count || has_flags_of_its_own(c))
+		return false;
+	char *name = mem_printf("%s %s", c->verb->name, word);
+	const struct verb *longer = verb_find(name);
+	mem_free(name);
+	if (longer)
+		c->verb = longer;
+	return longer;
+}
+
 /* `next`, the token behind it or NULL, only helps to guess what was meant. */
 static bool take_command_word(struct call *c, const char *word, const char *next)
 {
@@ -165,9 +232,12 @@ bool call_parse(struct call *c, unsigned count, const char *const *tokens)
 		else if (!c->verb)
 			ok = take_command_word(c, token, i + 1 < count ? tokens[i + 1] : NULL);
 		else
-			ok = take_word(c, token);
-		if (!ok)
+			ok = take_second_word(c, token) || take_word(c, token);
+		if (!ok) { /* it may stand behind the mistake */
+			for (; i < count; i++)
+				c->is_json = c->is_json || strcmp(tokens[i], "--json") == 0;
 			return false;
+		}
 		if (c->verb && c->verb->run == help_complete) {
 			c->rest = tokens + i + 1;
 			c->rest_count = count - i - 1;

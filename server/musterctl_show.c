@@ -103,6 +103,15 @@ void show_rows(struct call *c, const json_t *page)
 	c->rows += (unsigned)json_array_size(rows);
 }
 
+/* ---- for programs */
+
+void show_json(struct call *c, const json_t *result)
+{
+	json_dumpf(result, stdout, JSON_INDENT(2));
+	putchar('\n');
+	c->is_answered = true;
+}
+
 /* ---- sentences */
 
 void show_warnings(const json_t *result)

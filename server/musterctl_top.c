@@ -323,7 +323,7 @@ static bool on_text(struct call *c, const json_t *page, void *arg)
 	return true;
 }
 
-static void print_text(const struct call *c, const struct buffer *text)
+static void print_text(struct call *c, const struct buffer *text)
 {
 	json_t *o;
 
@@ -332,8 +332,7 @@ static void print_text(const struct call *c, const struct buffer *text)
 		return;
 	}
 	o = json_pack("{s:s%}", "text", text->data, text->len);
-	json_dumpf(o, stdout, JSON_INDENT(2));
-	putchar('\n');
+	show_json(c, o);
 	json_decref(o);
 }
 
@@ -394,6 +393,14 @@ static long wait_for_end(struct call *c, long seconds)
 	return -1;
 }
 
+static void show_drained(struct call *c, long left, bool is_stopped)
+{
+	json_t *o = json_pack("{s:I, s:b}", "connections", (json_int_t)left, "stopped", (int)is_stopped);
+
+	show_json(c, o);
+	json_decref(o);
+}
+
 static int drain_end(struct call *c, long left)
 {
 	bool stops = call_flag(c, "--stop");
@@ -403,12 +410,12 @@ static int drain_end(struct call *c, long left)
 		return c->status;
 	json_decref(done);
 	if (c->is_json)
-		printf("{\"connections\": %ld, \"stopped\": %s}\n", left, stops ? "true" : "false");
+		show_drained(c, left, stops);
 	else if (stops)
 		show_stopped(c, NULL);
 	else if (left == 0)
 		puts("Drained.");
-	else
+	if (left > 0 && !stops)
 		complain(c, CONTROL_AWAY, "They stay; \"musterctl stop\" ends them.",
 		         "%ld connections are left.", left);
 	return c->status;
