@@ -192,9 +192,9 @@ static enum verdict on_probe_of_stranger(struct ctx *c, struct session *s)
 	return answer_probe(c, home_jid(c->home), PRESENCE_UNSUBSCRIBED);
 }
 
-/* Section 4.3.2: who may see the user's presence gets it, of each session; who may not is told so. Where there
- * is none, "unavailable" is said to who asked with an id, as clients do: this server's own probes, of which each
- * login has one per contact, need no answer. */
+/* Section 4.3.2: who may see the user's presence gets it, of each session; who may not is told so. Where
+ * there is none, "unavailable" is said to who asked with an id, as clients do: this server's own probes, of
+ * which each login has one per contact, need no answer. */
 static enum verdict on_probe(struct ctx *c)
 {
 	bool is_to_session = jid_has_resource(c->to), is_known = is_from_owner(c);

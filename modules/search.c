@@ -1,6 +1,7 @@
-/* search.c - XEP-0055: the accounts of a host, found by name, nickname or e-mail, at search.DOMAIN. Only the
- * host's own accounts may search, no guests, and a host may do without. A word of the question finds what begins
- * with it: ranges of an index (tables directory, written by module vcard, and account), never a scan. */
+/* search.c - XEP-0055: the accounts of a host, found by name, nickname or e-mail, at search.DOMAIN. Only
+ * the host's own accounts may search, no guests, and a host may do without. A word of the question finds
+ * what begins with it: ranges of an index (tables directory, written by module vcard, and account), never a
+ * scan. */
 #include <string.h>
 
 #include "module.h"

@@ -25,8 +25,8 @@ struct account_job {
 	struct reactor *reactor; /* the one that asks */
 	const struct jid *jid;   /* bare */
 	const char *password;
-	const char
-	    *farewell; /* account_set_password: what sessions are told that end with it; NULL: they stay */
+	/* account_set_password: what the sessions that end with it are told; NULL: they stay. */
+	const char *farewell;
 	void (*done)(struct account_job *job);
 	uint8_t result; /* enum account_result */
 	/* the rest is account.c's */

@@ -136,8 +136,8 @@ static void on_unbound(struct c2s *c, enum stanza_condition condition)
 	c2s_enter(c, C2S_AUTHENTICATED);
 }
 
-/* Some clients do not wait for the answer to bind. Bounded by the size of one read, because reading stops.
- */
+/* Some clients do not wait for the answer to bind. Bounded by the size of one read, because
+ * reading stops. */
 void c2s_on_early(struct c2s *c, struct stanza *st)
 {
 	struct envelope *e = envelope_new(c->stream.reactor, ENV_STANZA);
@@ -166,8 +166,8 @@ static bool from_is_own(const struct c2s *c, const char *from)
 	return is_own;
 }
 
-/* The recipient: without `to` it is the account itself (sections 10.3.1 to 10.3.3). NULL: not an address.
- */
+/* The recipient: without `to` it is the account itself (sections 10.3.1 to 10.3.3). NULL: not
+ * an address. */
 static struct jid *c2s_to(struct c2s *c, const char *to)
 {
 	struct jid *j;

@@ -72,8 +72,8 @@ struct control;
 /* Listens at `path`; the caller has dropped its privileges before, so that the socket is its user's, and
  * ignores SIGPIPE. A socket file that nobody listens on is replaced: the caller holds the lock of the run
  * directory, so that no two servers do so at once. `commands` must outlive every request; `server` is what
- * request_server gives to the handlers. NULL on failure, with a sentence in *error (the caller frees it).
- */
+ * request_server gives to the handlers. NULL on failure, with a sentence in *error (the caller
+ * frees it). */
 struct control *control_open(uv_loop_t *loop, const char *path, const struct command *commands,
                              void *server, char **error) MUST_CHECK;
 /* The same commands on one connection that is there already, as musterctl makes it where no server runs.

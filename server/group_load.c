@@ -1,5 +1,5 @@
-/* group_load.c - administrators' groups, from the tables into the snapshot that all reactors share. At the start
- * all of them, later the one that has changed; the others stay the same objects. Reactor 0 only. */
+/* group_load.c - administrators' groups, from the tables into the snapshot that all reactors share. At the
+ * start all of them, later the one that has changed; the others stay the same objects. Reactor 0 only. */
 #include <string.h>
 
 #include "group.h"

@@ -6,8 +6,7 @@
 #include "stream.h"
 
 #define WAKING_BOUND 5000 /* addresses that may be looked up at the same time */
-/* in which the streams of a forgotten account give back what they did not write */
-#define RETURN_SECONDS 10
+#define RETURN_SECONDS 10 /* in which a forgotten account's streams give back what they did not write */
 
 /* The one writer of the state: keeps the reactor's lists and counts of homes in step with it. */
 void home_enter(struct home *h, enum home_state state)

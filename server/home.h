@@ -6,8 +6,8 @@
  *
  * A home is born by its first envelope, loads what its modules need (WAKING), is the truth from then on
  * (AWAKE), and is freed when it has had nothing to do for a while. One without account is remembered
- * briefly (ABSENT), so that a flood to nobody costs no queries. Internal to the core: modules see module.h.
- */
+ * briefly (ABSENT), so that a flood to nobody costs no queries. Internal to the core: modules
+ * see module.h. */
 #ifndef MUSTER_HOME_H
 #define MUSTER_HOME_H
 

@@ -36,8 +36,8 @@ void home_refuse(struct home *h, struct envelope *e, const char *text)
 		home_bounce(h->reactor, e, RESOURCE_CONSTRAINT, text);
 }
 
-/* The database does not answer: what can be refused is refused; what is on record waits for the next try.
- */
+/* The database does not answer: what can be refused is refused; what is on record waits for the
+ * next try. */
 void home_refuse_mailbox(struct home *h)
 {
 	struct envelope_queue kept = { .tail = &kept.head };

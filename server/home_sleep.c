@@ -82,8 +82,8 @@ static void home_load(struct home *h)
 	}
 }
 
-/* Too many addresses without account are remembered: the oldest go. Some may wait for a commit; they stay.
- */
+/* Too many addresses without account are remembered: the oldest go. Some may wait for a commit;
+ * they stay. */
 static void absents_bound(struct reactor *r)
 {
 	struct home *h;

@@ -151,8 +151,8 @@ int64_t entry_id_new(struct ctx *c)
 	return id;
 }
 
-/* Microseconds, then which reactor (8 bits), then a count (2): unique on the node without asking anybody.
- */
+/* Microseconds, then which reactor (8 bits), then a count (2): unique on the node without
+ * asking anybody. */
 int64_t record_id_new(struct ctx *c)
 {
 	struct reactor *r = c->home->reactor;

@@ -75,8 +75,8 @@ const struct service *hosts_find_service(const struct hosts *h, const char *doma
 
 /* Sets all of a host's policies to their defaults; memory from `a`. */
 void host_policy_default(struct host *host, const struct hooks *hooks, struct arena *a);
-/* Reads a value as the table `policy` has it (NULL: leaves the policy as it is). NULL, or a sentence about what is wrong (the caller frees
- * it). */
+/* Reads a value as the table `policy` has it (NULL: leaves the policy as it is). NULL, or a sentence about
+ * what is wrong (the caller frees it). */
 char *host_policy_read(struct host *host, const struct hooks *hooks, const char *name, const char *value,
                        struct arena *a) MUST_CHECK;
 /* Calls `fn` for each policy there is, with its full name and where the host has its value. */

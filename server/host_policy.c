@@ -14,17 +14,18 @@ static const char *const conflicts[] = {
 };
 
 const struct option host_policy_options[] = {
-	{ .name = "record", .type = OPT_BOOL, .offset = offsetof(struct host_policy, record), .fallback = "true",
-	  .help = "Whether messages are put on record before they are delivered." },
-	{ .name = "registration", .type = OPT_BOOL, .offset = offsetof(struct host_policy, registration), .fallback = "false",
-	  .help = "Whether strangers may make accounts from their clients (XEP-0077)." },
+	{ .name = "record", .type = OPT_BOOL, .offset = offsetof(struct host_policy, record),
+	  .fallback = "true", .help = "Whether messages are put on record before they are delivered." },
+	{ .name = "registration", .type = OPT_BOOL, .offset = offsetof(struct host_policy, registration),
+	  .fallback = "false", .help = "Whether strangers may make accounts from their clients (XEP-0077)." },
 	{ .name = "mechanisms", .type = OPT_WORDS, .offset = offsetof(struct host_policy, mechanisms),
 	  .fallback = "", .choices = sasl_names, .help = "The only SASL mechanisms that are offered; none: all." },
-	{ .name = "anonymous", .type = OPT_BOOL, .offset = offsetof(struct host_policy, anonymous), .fallback = "false",
-	  .help = "Whether guests may log in without an account (XEP-0175)." },
+	{ .name = "anonymous", .type = OPT_BOOL, .offset = offsetof(struct host_policy, anonymous),
+	  .fallback = "false", .help = "Whether guests may log in without an account (XEP-0175)." },
 	{ .name = "conflict", .type = OPT_CHOICE, .offset = offsetof(struct host_policy, conflict),
 	  .fallback = "replace", .choices = conflicts,
-	  .help = "When a client asks for a resource that another has: the newcomer gets it, is refused, or gets another." },
+	  .help = "When a client asks for a resource that another has: the newcomer gets it, is refused, or gets "
+	          "another." },
 	OPTIONS_END
 };
 

@@ -1,6 +1,6 @@
-/* listener.h - the listening sockets of one reactor (each reactor has its own, SO_REUSEPORT; those of
- * kind proxy65 are on reactor 0 alone), and who may
- * connect there: balancers, limits of connections (gate.h). */
+/* listener.h - the listening sockets of one reactor (each reactor has its own, SO_REUSEPORT; those
+ * of kind proxy65 are on reactor 0 alone), and who may connect there: balancers, limits of connections
+ * (gate.h). */
 #ifndef MUSTER_LISTENER_H
 #define MUSTER_LISTENER_H
 

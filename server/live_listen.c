@@ -101,8 +101,8 @@ static void listening_start(struct listening *l)
 		uv_timer_start(&l->timer, on_timer, l->server->database_options.timeout_ms, 0);
 }
 
-/* What is asked is short: it goes into the socket's buffer at once, so nobody waits until it can be written.
- */
+/* What is asked is short: it goes into the socket's buffer at once, so nobody waits until it can be
+ * written. */
 static void listening_ask(struct listening *l, const char *question)
 {
 	l->state = LISTENING_ASKING;

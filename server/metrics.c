@@ -1,5 +1,5 @@
-/* metrics.c - see metrics.h: gathering, and the counts that need a line more than an increment. Asked for by the
- * administrator's commands (admin_metrics.c) and by nobody else. */
+/* metrics.c - see metrics.h: gathering, and the counts that need a line more than an increment. Asked for
+ * by the administrator's commands (admin_metrics.c) and by nobody else. */
 #include "metrics.h"
 
 #include <dirent.h>

@@ -169,8 +169,8 @@ struct module {
 	const struct option *policies; /* what each host may set for itself, "NAME.OPTION"; or NULL */
 	size_t policies_size;
 	const char *service; /* "proxy": the module owns the address proxy.DOMAIN of each host; or NULL */
-	/* Whether the host of this home has that address: where not, it answers service-unavailable to everything, and
-	 * disco does not list it. NULL: each has it. */
+	/* Whether the host of this home has that address: where not, it answers service-unavailable to
+	 * everything, and disco does not list it. NULL: each has it. */
 	bool (*is_offered)(struct ctx *c);
 	size_t home_size;              /* bytes per home, zeroed when first asked for */
 	void (*home_free)(void *data); /* frees what those bytes hold on to; or NULL */
@@ -182,8 +182,8 @@ const struct jid *home_jid(const struct home *h); /* its bare address */
 enum home_kind home_kind(const struct home *h);
 int64_t home_account(const struct home *h); /* a user's account id: the incarnation */
 bool home_records(const struct home *h);    /* the host's policy: are messages on record? */
-bool home_is_guest(
-    const struct home *h); /* nobody knows who: the account goes with its session (XEP-0175) */
+/* Nobody knows who it is, and the account goes with its last session (XEP-0175). */
+bool home_is_guest(const struct home *h);
 /* This module's bytes in this home. Those of a host or service are zeroed again when the hosts or their
  * policies change: what is made of these may be kept there. */
 void *home_data(struct ctx *c);
@@ -204,11 +204,12 @@ void roster_cancel(struct ctx *c, struct write *w, const struct roster_item *ite
 /* Writes an item as RFC 6121 section 2.1.2 has it; subscription='remove' when it is not in the roster. */
 void roster_item_write(struct stanza *st, struct element *query, const struct roster *r,
                        const struct roster_item *item);
-/* EVENT_GROUPS: takes the groups as they are now into the roster, and says whom that concerns: roster_regroup. */
+/* EVENT_GROUPS: takes the groups as they are now into the roster, and says whom that concerns:
+ * roster_regroup. */
 struct regrouped *home_regroup(struct ctx *c, unsigned *count);
-/* Pushes an item to every session that has asked for the roster (section 2.1.6), when it has been altered in
- * memory: the push carries the roster's new version. An item that leaves the roster is pushed before it is freed.
- */
+/* Pushes an item to every session that has asked for the roster (section 2.1.6), when it has been altered
+ * in memory: the push carries the roster's new version. An item that leaves the roster is pushed before it
+ * is freed. */
 void roster_push(struct ctx *c, struct roster_item *item);
 /* The features of loaded module number i, NULL-terminated (or NULL for none); false when there is no such
  * module. For disco. */
@@ -315,17 +316,17 @@ struct write *begin_write(struct ctx *c);
  * stanza is refused with resource-constraint (wait) and `then` is not called: returns DONE. But a stanza
  * that is in transit waits: whoever sent it has been told that it will arrive. */
 enum verdict change(struct ctx *c, struct write *w, rows_handler *then) MUST_CHECK;
-/* Append: the stanza in hand is on record; what follows from it leaves when it is committed. Only in KEEP.
- */
+/* Append: the stanza in hand is on record; what follows from it leaves when it is committed. Only
+ * in KEEP. */
 void record(struct ctx *c, struct write *w);
 /* Nobody waits. */
 void later(struct ctx *c, struct write *w);
 
 /* ---- the account of this home */
 
-/* Derives the keys of a new password in the worker pool and stores them; the mailbox waits. The password must be
- * one (jid_prepare_password) and lives as long as this ctx. When there is too much to do the stanza is refused:
- * returns DONE. `then`: no row in the answer when there is no such account. */
+/* Derives the keys of a new password in the worker pool and stores them; the mailbox waits. The password
+ * must be one (jid_prepare_password) and lives as long as this ctx. When there is too much to do the stanza
+ * is refused: returns DONE. `then`: no row in the answer when there is no such account. */
 enum verdict change_password(struct ctx *c, const char *password, rows_handler *then) MUST_CHECK;
 /* Deletes the account with all that is its own, and cancels its subscriptions in the same transaction: what
  * `change` is. When it has succeeded `then` calls account_removed, which ends the sessions. */
@@ -346,8 +347,8 @@ int64_t record_id_new(struct ctx *c);
 /* Routes when the change `w` is committed, and again after a crash until it has arrived. */
 void route_with(struct ctx *c, struct write *w, const struct jid *from, const struct jid *to,
                 struct stanza *st);
-/* The same for what is of no use after a crash: it is no part of `w`, but leaves in one order with what is.
- */
+/* The same for what is of no use after a crash: it is no part of `w`, but leaves in one order with
+ * what is. */
 void route_after(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st);
 
 /* ---- transit: the row that says "this stanza is on its way to that home", so that it survives a crash. */

@@ -85,8 +85,8 @@ struct call {
 	unsigned word_count;
 	const char *const *rest; /* "complete": what bash adds */
 	unsigned rest_count;
-	const char
-	    *flags[FLAGS_MAX]; /* by row of verb->flags: the value, "" for one without, NULL: not given */
+	/* By row of verb->flags: the value, "" for a flag that takes none; NULL: not given. */
+	const char *flags[FLAGS_MAX];
 	json_t *args;
 	int status;
 	/* With --json: the last complaint, what was said in front of it, and whether a result was shown instead. */
@@ -139,8 +139,8 @@ int help_complete(struct call *c);
 /* The configuration file to use: the caller's, or the default one. */
 const char *talk_config(const struct call *c);
 /* Gives the command and its arguments (its reference is taken) to the server, calls `page` for each
- * progress (NULL: there is none), and returns the result, whose rows `page` has not seen; NULL: it has complained. `page` returns
- * false to stop, then the result is NULL too. */
+ * progress (NULL: there is none), and returns the result, whose rows `page` has not seen; NULL: it has
+ * complained. `page` returns false to stop, then the result is NULL too. */
 json_t *talk(struct call *c, const char *command, json_t *args,
              bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg) MUST_CHECK;
 

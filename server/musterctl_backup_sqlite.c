@@ -1,4 +1,5 @@
-/* musterctl_backup_sqlite.c - a SQLite database copied as it is at one moment, while musterd goes on writing. */
+/* musterctl_backup_sqlite.c - a SQLite database copied as it is at one moment, while musterd goes on
+ * writing. */
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* musterctl_progress.c - how far a long command is: a bar where somebody looks, a line now and then in a log. */
+/* musterctl_progress.c - how far a long command is: a bar where somebody looks, a line now and then in a
+ * log. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

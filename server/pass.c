@@ -2,8 +2,8 @@
  *
  * A pass walks a list of hooks. It ends when a handler returns DONE or the list is used up (then the core's
  * own default applies); it stands still when a handler returns HELD, until the continuation says more; and
- * a message stands still between KEEP and COPY until what it depends on is committed (design, section 3).
- */
+ * a message stands still between KEEP and COPY until what it depends on is committed (design,
+ * section 3). */
 #include "log.h"
 #include "pass_parts.h"
 #include "router.h"

@@ -11,8 +11,8 @@
 #include "conf.h"
 
 /* Makes the run directory and the log file, which may lie where only root may make them, gives them to the
- * user, and becomes that user for the time being. False, with a sentence in *error (the caller frees it).
- */
+ * user, and becomes that user for the time being. False, with a sentence in *error (the caller
+ * frees it). */
 bool privilege_lower(const struct conf *c, char **error) MUST_CHECK;
 void privilege_raise(const struct conf *c);
 bool privilege_drop(const struct conf *c, char **error) MUST_CHECK;

@@ -48,8 +48,8 @@ struct reactor {
 
 	struct inbox inbox;
 	struct envelope_queue queue; /* envelopes for here */
-	struct envelope_queue
-	    *outbound;     /* by target reactor; what its inbox cannot take stays: the overflow */
+	/* By target reactor; what its inbox cannot take stays here: the overflow. */
+	struct envelope_queue *outbound;
 	unsigned overflow; /* how much that was at the last flush */
 	bool has_posted;   /* something in them may find room */
 	struct envelope *free_envelopes;
@@ -119,8 +119,8 @@ struct reactor *reactor_new(struct server *srv, unsigned index);
 void reactor_run(struct reactor *r);
 
 /* The steps of the end, each taken by all reactors before any takes the next (server_stop.c): else a stream
- * of one would return its messages to a home of another that is gone. First: closes listeners and streams.
- */
+ * of one would return its messages to a home of another that is gone. First: closes listeners
+ * and streams. */
 void reactor_stop(struct reactor *r);
 /* Whether nothing is under way here: no stream, nothing queued, nothing owed by or to the database. */
 bool reactor_is_quiet(const struct reactor *r);

@@ -152,7 +152,8 @@ void roster_push(struct ctx *c, struct roster_item *item)
 	stanza_unref(push);
 }
 
-/* As in section 3.2.2 it sees the sessions go while it may still see them; one that is blocked has seen that. */
+/* As in section 3.2.2 it sees the sessions go while it may still see them; one that is blocked has seen
+ * that. */
 void roster_cancel(struct ctx *c, struct write *w, const struct roster_item *item, bool is_all)
 {
 	const struct jid *own = home_jid(c->home);

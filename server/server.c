@@ -246,8 +246,8 @@ static void keep_secret(void *arg, const struct rows *rows)
 		         sizeof srv->secret);
 }
 
-/* Drawn once for this database: a salt that changed at each start would tell that there is no such account.
- */
+/* Drawn once for this database: a salt that changed at each start would tell that there is no
+ * such account. */
 static bool read_secret(struct server *srv, char **error)
 {
 	ASSERT(uv_random(NULL, NULL, srv->secret, sizeof srv->secret, 0, NULL) == 0);

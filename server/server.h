@@ -88,8 +88,8 @@ void server_reload_hosts(struct server *srv, void (*done)(void *arg, bool ok, co
 /* Reads one of the administrators' groups (0: all) again; the homes that see it follow. `done` (or NULL) runs
  * on reactor 0 when all reactors have it; `ok` is false when the database did not answer. */
 void server_reload_group(struct server *srv, int64_t group, void (*done)(void *arg, bool ok), void *arg);
-/* The same for the groups that an account was and is in, when it has changed or gone; `done` (or NULL) runs when
- * all of them have been read. */
+/* The same for the groups that an account was and is in, when it has changed or gone; `done` (or NULL) runs
+ * when all of them have been read. */
 void server_reload_groups_of(struct server *srv, const struct jid *account,
                              void (*done)(void *arg, bool ok), void *arg);
 /* The same from any reactor. */

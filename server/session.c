@@ -55,11 +55,10 @@ void session_close_stream(struct session *s, unsigned condition, const char *tex
 
 /* ---- IQ requests that wait for the client's answer */
 
-#define UNANSWERED_MAX                                                                                     \
-	100 /* of one session; the oldest is forgotten, and its sender has his own timeout                 \
-	     */
-
-#define UNANSWERED_ID 256 /* bytes of an id; who chooses a longer one has his own timeout, too */
+/* Of one session. The oldest is forgotten, and so is one with a longer id: its sender has a timeout of his
+ * own. */
+#define UNANSWERED_MAX 100
+#define UNANSWERED_ID 256 /* bytes */
 
 struct unanswered {
 	struct unanswered *next; /* newer ones */

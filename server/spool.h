@@ -47,8 +47,8 @@ bool spool_append(struct spool *sp, const struct group *g, spool_done_fn *done, 
 typedef void spool_read_fn(void *arg, struct group *g);
 uint64_t spool_unread(const struct spool *sp); /* bytes */
 void spool_read(struct spool *sp, spool_read_fn *done, void *arg);
-/* What was read is in the database: the oldest file is removed when it is done with. `is_refused`: the database refused
- * some of it for good, so the file is kept under another name. `done` runs later. */
+/* What was read is in the database: the oldest file is removed when it is done with. `is_refused`: the
+ * database refused some of it for good, so the file is kept under another name. `done` runs later. */
 void spool_forget(struct spool *sp, bool is_refused, spool_done_fn *done, void *arg);
 
 bool spool_is_empty(const struct spool *sp);  /* no file is left */

@@ -1,5 +1,5 @@
-/* spool_frame.h - the bytes of a spool's files: groups of writes as frames, and back. spool.c calls it; it touches
- * no file.
+/* spool_frame.h - the bytes of a spool's files: groups of writes as frames, and back. spool.c calls it; it
+ * touches no file.
  *
  * A frame is a header (the length of the payload, its CRC-32, the CRC-32 of these two; four bytes each) and
  * the payload: a sequence of
@@ -9,8 +9,8 @@
  *       id(2) count(1)               and per parameter:
  *           type(1) [number(8) | bytes]
  *
- * where `name`, `text` and `bytes` have their length (4) in front; numbers are little-endian. The text of each
- * statement is kept, so that a spool can be read by a server whose modules have changed meanwhile. */
+ * where `name`, `text` and `bytes` have their length (4) in front; numbers are little-endian. The text of
+ * each statement is kept, so that a spool can be read by a server whose modules have changed meanwhile. */
 #ifndef MUSTER_SPOOL_FRAME_H
 #define MUSTER_SPOOL_FRAME_H
 

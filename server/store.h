@@ -143,9 +143,9 @@ void write_add_tagged(struct write *w, uint64_t tag, const struct sql *sql, cons
                       unsigned count);
 /* Joins the open group and returns its ticket. When waiting_writes wait already, or the store is being
  * closed, it joins none: `fn` gets STORE_AWAY and STORE_NO_TICKET is returned. While the store is away
- * writes wait until it is back, or go to the spool (write_set_away). `fn` (may be NULL) gets the rows of the last statement,
- * after the commit, in the order of the writes. STORE_FAILED: this write (or one of the same key) was
- * refused by the database; the others of the group were committed one by one. */
+ * writes wait until it is back, or go to the spool (write_set_away). `fn` (may be NULL) gets the rows of
+ * the last statement, after the commit, in the order of the writes. STORE_FAILED: this write (or one of the
+ * same key) was refused by the database; the others of the group were committed one by one. */
 uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg);
 void write_drop(struct write *w); /* instead of write_commit */
 
@@ -167,14 +167,14 @@ bool store_take_back(struct store *s, uint64_t tag);
 bool store_is_committed(const struct store *s, uint64_t ticket);
 /* The newest ticket that has been committed. */
 uint64_t store_committed(const struct store *s);
-/* Called once by `fn` after each commit (or failure) of a group, when all callbacks of its writes have run.
- */
+/* Called once by `fn` after each commit (or failure) of a group, when all callbacks of its writes
+ * have run. */
 void store_on_commit(struct store *s, void (*fn)(void *arg, uint64_t ticket), void *arg);
 /* Sends the open group if none is in flight. The reactor calls it at the end of each turn. */
 void store_flush(struct store *s);
 
-struct
-    store_counts { /* only grow, except the figures from waiting_reads on; 64 bits each: count.h says why */
+/* They only grow, except those from waiting_reads on. 64 bits each: count.h says why. */
+struct store_counts {
 	uint64_t reads, groups, writes, statements, failed, reconnects;
 	struct histogram commits; /* of groups: the time between sending and commit */
 	uint64_t spooled;         /* writes */

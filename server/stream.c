@@ -10,9 +10,8 @@
 #include "server.h"
 #include "stream_parts.h"
 
-#define KEEPALIVE_SECONDS                                                                                  \
-	300 /* a peer that vanished without a word is noticed within a few minutes more                    \
-	     */
+/* A peer that has vanished without a word is noticed within a few minutes more. */
+#define KEEPALIVE_SECONDS 300
 #define STREAM_ERROR_NS "urn:ietf:params:xml:ns:xmpp-streams"
 
 #define X(id, name) name,
@@ -150,8 +149,8 @@ void stream_kill(struct stream *s)
 	uv_close((uv_handle_t *)&s->tcp, on_closed);
 }
 
-/* When the peer's side is closed already, that was all; else its end of file, or the timer, does the rest.
- */
+/* When the peer's side is closed already, that was all; else its end of file, or the timer, does
+ * the rest. */
 static void on_shutdown(uv_shutdown_t *request, int status)
 {
 	struct stream *s = request->handle->data;
@@ -183,8 +182,8 @@ static void write_error(struct buffer *b, enum stream_condition condition, const
 }
 
 /* May be called from anywhere, also while the stream is parsed; it is still alive afterwards. Between a
- * peer's end of file and its header there is no stream that could be closed: then only the connection ends.
- */
+ * peer's end of file and its header there is no stream that could be closed: then only the
+ * connection ends. */
 void stream_close(struct stream *s, enum stream_condition condition, const char *text)
 {
 	struct buffer b = { 0 };
@@ -212,8 +211,8 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 	stream_update_reading(s);
 }
 
-/* ---- silence: RFC 6120 section 4.6. That a connection is dead is TCP's to find out (KEEPALIVE_SECONDS); here it
- * is a peer that lives and answers nothing any more. Who is quiet and answers stays. */
+/* ---- silence: RFC 6120 section 4.6. That a connection is dead is TCP's to find out (KEEPALIVE_SECONDS);
+ * here it is a peer that lives and answers nothing any more. Who is quiet and answers stays. */
 
 #define ANSWER_MS 30000
 

@@ -161,8 +161,8 @@ struct stream *stream_find(struct reactor *r, uint64_t id);
 void stream_write_text(struct stream *s, const char *text, size_t n);
 /* Takes the reference. */
 void stream_write(struct stream *s, struct stanza *st, const struct jid *from, const struct jid *to);
-/* Closes: with a stream error (RFC 6120 section 4.9; text may be NULL), or STREAM_FINE: only the end tag.
- */
+/* Closes: with a stream error (RFC 6120 section 4.9; text may be NULL), or STREAM_FINE: only the
+ * end tag. */
 void stream_close(struct stream *s, enum stream_condition condition, const char *text);
 /* The next bytes begin a new stream (RFC 6120 section 4.3.3). */
 void stream_restart(struct stream *s);

@@ -1,7 +1,8 @@
 /* tls.c - TLS with OpenSSL: see tls.h.
  *
- * Called by the streams of one reactor, one connection at a time. OpenSSL's error queue is per thread: it is emptied before each call into a
- * connection, so that one connection's trouble is never read as another's.
+ * Called by the streams of one reactor, one connection at a time. OpenSSL's error queue is per thread: it
+ * is emptied before each call into a connection, so that one connection's trouble is never read as
+ * another's.
  *
  * A connection is an SSL with a struct connection as its app data; tls_free ends both. */
 #include "tls.h"

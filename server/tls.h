@@ -17,8 +17,8 @@ struct tls_certs;
 /* Where they come from. */
 struct tls_sources {
 	const char *dir;
-	const char
-	    *client_ca; /* a file of authorities that vouch for clients, or NULL: clients are not asked */
+	/* A file of authorities that vouch for clients; NULL: clients are not asked for certificates. */
+	const char *client_ca;
 	struct tls_certs *previous; /* what is in use, or NULL: stays where new files cannot be used */
 };
 

@@ -98,8 +98,8 @@ static const struct sql sql_left = {
 };
 
 #define ARRIVE_CHECK_MS 20
-#define ARRIVE_MS                                                                                          \
-	30000 /* then the listeners open all the same: an address that cannot load keeps its row */
+/* Then the listeners open all the same: an address that cannot load keeps its row. */
+#define ARRIVE_MS 30000
 
 struct replay {
 	struct reactor *reactor;
@@ -193,8 +193,8 @@ static void on_left(void *arg, const struct rows *rows)
 	timer_set(&replay->reactor->wheel, &replay->timer, ARRIVE_CHECK_MS);
 }
 
-/* Asks the database whether all of it has arrived: so whoever connects finds no mailbox full of the past.
- */
+/* Asks the database whether all of it has arrived: so whoever connects finds no mailbox full of
+ * the past. */
 static void on_check(struct timer *t)
 {
 	struct replay *replay = CONTAINER_OF(t, struct replay, timer);

@@ -47,8 +47,8 @@ enum verdict roster_on_groups(struct ctx *c)
 
 /* ---- what clients ask for in between */
 
-/* Which side of a subscription the stanza is about: the sender's sight of the recipient, or the other way round.
- * 0: it is about none. */
+/* Which side of a subscription the stanza is about: the sender's sight of the recipient, or the other way
+ * round. 0: it is about none. */
 static unsigned side_of(const struct stanza *st, unsigned asks, unsigned answers)
 {
 	switch ((enum stanza_type)st->type) {
@@ -82,8 +82,8 @@ enum verdict roster_guard_out(struct ctx *c)
 	return DONE;
 }
 
-/* What would be ended is also the user's own: the account at the other end is being removed, and its groups will
- * follow. */
+/* What would be ended is also the user's own: the account at the other end is being removed, and its groups
+ * will follow. */
 static bool ends_own(struct ctx *c)
 {
 	const struct roster_item *own = roster_find_own(home_roster(c->home), c->from);

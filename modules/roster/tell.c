@@ -1,9 +1,9 @@
 /* tell.c - who is told of a change that others have made: clients by a push, contacts by presence.
  *
- * A greeting waits for a moment. Most such changes have two sides, a friendship or a group's new member, and
- * each home learns of its own: clients should have the contact before they get his presence. And whoever joins a
- * group of thousands gets them, and greets them, in portions: that his clients can take it, and that
- * others do not wait for it. */
+ * A greeting waits for a moment. Most such changes have two sides, a friendship or a group's new member,
+ * and each home learns of its own: clients should have the contact before they get his presence. And
+ * whoever joins a group of thousands gets them, and greets them, in portions: that his clients can take it,
+ * and that others do not wait for it. */
 #include "roster_parts.h"
 
 #define GREET_MS 300

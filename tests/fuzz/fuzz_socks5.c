@@ -1,5 +1,6 @@
-/* fuzz_socks5.c - whatever may come to a listener of kind proxy65. However the input is cut, what has been said of
- * its beginning holds for all of it, and no more of it is needed than the greatest sizes promise. */
+/* fuzz_socks5.c - whatever may come to a listener of kind proxy65. However the input is cut, what has been
+ * said of its beginning holds for all of it, and no more of it is needed than the greatest
+ * sizes promise. */
 #include <stdint.h>
 #include <string.h>
 

@@ -1,6 +1,7 @@
-/* fuzz_spool.c - any bytes as a file of the spool, as a start finds it. Nothing may crash; all of it is read, in
- * bounded memory, or kept under another name. The first byte says what the rest is: a file as it is, or the payloads
- * of frames (each behind its length, two bytes), whose checksums are made here, as no fuzzer guesses them. */
+/* fuzz_spool.c - any bytes as a file of the spool, as a start finds it. Nothing may crash; all of it is
+ * read, in bounded memory, or kept under another name. The first byte says what the rest is: a file as it
+ * is, or the payloads of frames (each behind its length, two bytes), whose checksums are made here, as no
+ * fuzzer guesses them. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

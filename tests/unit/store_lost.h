@@ -1,6 +1,6 @@
-/* store_lost.h - what the tests of a store without database share: ways to take the database away and to give it
- * back, and what is in the spool. The machine may be slow: they wait for what is seen, and a database that is there
- * may seem lost for a moment. */
+/* store_lost.h - what the tests of a store without database share: ways to take the database away and to
+ * give it back, and what is in the spool. The machine may be slow: they wait for what is seen, and a
+ * database that is there may seem lost for a moment. */
 #ifndef STORE_LOST_H
 #define STORE_LOST_H
 

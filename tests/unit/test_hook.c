@@ -1,5 +1,5 @@
-/* test_hook.c - loading the real modules of this build, and what is said about those that cannot be loaded.
- */
+/* test_hook.c - loading the real modules of this build, and what is said about those that cannot
+ * be loaded. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* test_store_away.c - what a store does while its database is away, on SQLite and on a real PostgreSQL: each way in
- * which a database fails, and the bounds. test_spool.c: what the next process finds. */
+/* test_store_away.c - what a store does while its database is away, on SQLite and on a real PostgreSQL:
+ * each way in which a database fails, and the bounds. test_spool.c: what the next process finds. */
 #include "store_lost.h"
 
 /* Writes of all three kinds before, while and after the database is away; what each must come to. */
