@@ -6,7 +6,6 @@
 #include "module.h"
 
 #define BYTESTREAMS_NS "http://jabber.org/protocol/bytestreams"
-#define INFO_NS "http://jabber.org/protocol/disco#info"
 #define SID_MAX 1024 /* bytes */
 
 struct proxy65_policy {
@@ -131,14 +130,8 @@ static enum verdict on_set(struct ctx *c)
 
 static enum verdict on_disco(struct ctx *c)
 {
-	struct stanza *st;
-	struct element *query = disco_element(c, &st), *identity;
-
-	identity = element_add(st, query, "identity", INFO_NS);
-	element_set(st, identity, "category", "proxy");
-	element_set(st, identity, "type", "bytestreams");
-	element_set(st, identity, "name", "File transfer relay");
-	element_set(st, element_add(st, query, "feature", INFO_NS), "var", BYTESTREAMS_NS);
+	disco_identity(c, "proxy", "bytestreams", "File transfer relay");
+	disco_feature(c, BYTESTREAMS_NS);
 	return PASS;
 }
 

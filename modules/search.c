@@ -8,7 +8,6 @@
 
 #define SEARCH_NS "jabber:iq:search"
 #define FORM_NS "jabber:x:data"
-#define INFO_NS "http://jabber.org/protocol/disco#info"
 
 #define WORDS_MAX 4    /* of one question */
 #define WORD_MIN 2     /* bytes: two letters, or one sign of a script that needs no more */
@@ -328,14 +327,8 @@ static enum verdict on_guest(struct ctx *c)
 
 static enum verdict on_disco(struct ctx *c)
 {
-	struct stanza *st;
-	struct element *query = disco_element(c, &st), *identity;
-
-	identity = element_add(st, query, "identity", INFO_NS);
-	element_set(st, identity, "category", "directory");
-	element_set(st, identity, "type", "user");
-	element_set(st, identity, "name", "Search for people");
-	element_set(st, element_add(st, query, "feature", INFO_NS), "var", SEARCH_NS);
+	disco_identity(c, "directory", "user", "Search for people");
+	disco_feature(c, SEARCH_NS);
 	return PASS;
 }
 

@@ -24,9 +24,8 @@ struct plan {
 
 static const struct sql sql_state = {
 	.name = "subscription_state",
-	.text = "insert into roster (owner, contact, subscription, ask, pending_in, approved, in_roster, "
-		"request)"
-		" values ($1, $2, $3, $4, $5, $6, $7, $8)"
+	.text = "insert into roster (owner, contact, subscription, ask, pending_in, approved,"
+		" in_roster, request) values ($1, $2, $3, $4, $5, $6, $7, $8)"
 		" on conflict (owner, contact) do update set subscription = excluded.subscription,"
 		" ask = excluded.ask, pending_in = excluded.pending_in, approved = excluded.approved,"
 		" in_roster = excluded.in_roster, request = case when excluded.pending_in = 1"

@@ -16,8 +16,8 @@ static const struct sql sql_add = {
 	.text =
 	    "insert into account (salt, iterations, stored_sha1, server_sha1, stored_sha256, server_sha256,"
 	    " name, host) select $1, $2, $3, $4, $5, $6, $7, id from host where name = $8"
-	    " on conflict (host, name) do update set name = excluded.name where account.salt = "
-	    "excluded.salt"
+	    " on conflict (host, name) do update set name = excluded.name"
+	    " where account.salt = excluded.salt"
 	    " returning id",
 };
 

@@ -15,8 +15,8 @@
 
 static const struct sql sql_names = {
 	.name = "announce_names",
-	.text = "select name from account where host = $1 and name > $2 and disabled = 0 order by name "
-		"limit $3",
+	.text = "select name from account where host = $1 and name > $2 and disabled = 0"
+		" order by name limit $3",
 };
 
 struct announcement {

@@ -30,8 +30,8 @@ static const struct sql sql_title = {
 static const struct sql sql_show = {
 	.name = "group_show",
 	.text = "insert into contact_group_shows (contact_group, shown) values ($1, $2)"
-		" on conflict (contact_group, shown) do update set shown = excluded.shown returning "
-		"contact_group",
+		" on conflict (contact_group, shown) do update set shown = excluded.shown"
+		" returning contact_group",
 };
 static const struct sql sql_hide = {
 	.name = "group_hide",
@@ -42,8 +42,8 @@ static const struct sql sql_join = {
 	.text = "insert into contact_group_member (contact_group, account)"
 		" select g.id, a.id from contact_group g join account a on a.host = g.host"
 		" where g.id = $1 and a.name = $2"
-		" on conflict (contact_group, account) do update set account = excluded.account returning "
-		"account",
+		" on conflict (contact_group, account) do update set account = excluded.account"
+		" returning account",
 };
 static const struct sql sql_leave = {
 	.name = "group_leave",

@@ -31,13 +31,13 @@ static const struct sql sql_exists = {
 	.name = "import_exists",
 	.text = "select name, null from account where host = $1 and name in"
 		" (select value from json_array_elements_text($2::json) as taken(value)) union all"
-		" select name, lower(email) from account where host = $1 and email is not null and "
-		"lower(email) in"
+		" select name, lower(email) from account where host = $1 and email is not null"
+		" and lower(email) in"
 		" (select value from json_array_elements_text($3::json) as taken(value))",
 	.sqlite = "select name, null from account where host = $1 and name in"
 		  " (select value from json_each($2)) union all"
-		  " select name, lower(email) from account where host = $1 and email is not null and "
-		  "lower(email) in"
+		  " select name, lower(email) from account where host = $1 and email is not null"
+		  " and lower(email) in"
 		  " (select value from json_each($3))",
 };
 
@@ -65,14 +65,14 @@ static const struct sql sql_drop = {
  * it has been carried out, is not begun again. */
 static const struct sql sql_decide = {
 	.name = "import_decide",
-	.text = "insert into import (batch, line, name) select batch, 0, $1 from import where batch = $2 "
-		"limit 1"
+	.text = "insert into import (batch, line, name) select batch, 0, $1 from import where batch = $2"
+		" limit 1"
 		" on conflict (batch, line) do nothing",
 };
 static const struct sql sql_decided = {
 	.name = "import_decided",
-	.text = "select d.batch, d.name, coalesce((select max(i.line) from import i where i.batch = "
-		"d.batch), 0)"
+	.text = "select d.batch, d.name,"
+		" coalesce((select max(i.line) from import i where i.batch = d.batch), 0)"
 		" from import d where d.line = 0",
 };
 
@@ -102,11 +102,9 @@ static const struct sql sql_make = {
 /* That the other address is not null is said for SQLite, which else does not see that account_email fits. */
 static const struct sql sql_email = {
 	.name = "import_email",
-	.text = "update account set email = i.email from import i where" PORTION
-		" and i.email is not null and" OURS(
-		    "account") " and not exists (select 1 from account b where "
-			       "b.host = i.host and b.id <> account.id"
-			       " and b.email is not null and lower(b.email) = lower(i.email))",
+	.text = "update account set email = i.email from import i where" PORTION " and i.email is not null"
+		" and not exists (select 1 from account b where b.host = i.host and b.id <> account.id"
+		" and b.email is not null and lower(b.email) = lower(i.email)) and" OURS("account"),
 };
 static const struct sql sql_clear_names = {
 	.name = "import_clear_names",

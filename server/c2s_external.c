@@ -11,8 +11,8 @@ _Static_assert(TLS_NAMES_MAX == 8, "EIGHT");
 
 static const struct sql sql_by_address = {
 	.name = "external_by_address",
-	.text = "select a.name from account a join host h on h.id = a.host where h.name = $1 and a.name "
-		"in " EIGHT " and a.disabled = 0 and a.guest = 0 order by a.name limit 8",
+	.text = "select a.name from account a join host h on h.id = a.host where h.name = $1"
+		" and a.name in " EIGHT " and a.disabled = 0 and a.guest = 0 order by a.name limit 8",
 };
 
 static const struct sql sql_by_email = {

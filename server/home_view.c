@@ -201,6 +201,25 @@ struct element *disco_element(struct ctx *c, struct stanza **st)
 	return p->disco;
 }
 
+void disco_identity(struct ctx *c, const char *category, const char *type, const char *name)
+{
+	struct stanza *st;
+	struct element *query = disco_element(c, &st), *e = element_add(st, query, "identity", query->ns);
+
+	element_set(st, e, "category", category);
+	element_set(st, e, "type", type);
+	if (name)
+		element_set(st, e, "name", name);
+}
+
+void disco_feature(struct ctx *c, const char *var)
+{
+	struct stanza *st;
+	struct element *query = disco_element(c, &st);
+
+	element_set(st, element_add(st, query, "feature", query->ns), "var", var);
+}
+
 void disco_run(struct ctx *c, enum event event, struct stanza *st, struct element *query)
 {
 	struct pass *p = pass_of(c);

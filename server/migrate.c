@@ -35,8 +35,8 @@ static const struct sql sql_newest = {
 };
 static const struct sql sql_applied = {
 	.name = "migrate_applied",
-	.text = "insert into schema_version (number, name, applied) "
-		"values ($1, $2, (extract(epoch from now()) * 1000000)::bigint)",
+	.text = "insert into schema_version (number, name, applied)"
+		" values ($1, $2, (extract(epoch from now()) * 1000000)::bigint)",
 	.sqlite =
 	    "insert into schema_version (number, name, applied) values ($1, $2, unixepoch() * 1000000)",
 };

@@ -382,6 +382,9 @@ const struct jid *host_service(struct ctx *c, unsigned i);
 
 /* Disco: the <query/> that is being answered, for EVENT_DISCO_INFO and EVENT_DISCO_ITEMS. */
 struct element *disco_element(struct ctx *c, struct stanza **st);
+/* For EVENT_DISCO_INFO: adds what this is (`name` may be NULL: XEP-0030 section 3.1), and what it can do. */
+void disco_identity(struct ctx *c, const char *category, const char *type, const char *name);
+void disco_feature(struct ctx *c, const char *var);
 /* Runs those events' hooks on `query` of the answer `st`, in this ctx. */
 void disco_run(struct ctx *c, enum event event, struct stanza *st, struct element *query);
 

@@ -420,8 +420,7 @@ const struct verb verbs[] = {
 	    .name = "top",
 	    .about = "Shows what the server does, each second.",
 	    .more = "q ends it. Where the output is no terminal the pages follow one another; with --json "
-		    "each is a "
-		    "line.",
+		    "each is a line.",
 	    .flags = top_flags,
 	    .is_live = true,
 	    .run = run_top,
@@ -488,8 +487,7 @@ const struct verb verbs[] = {
 	    .name = "backup verify",
 	    .about = "Checks a backup, and really restores it into a scratch place.",
 	    .more = "SQLite into a temporary folder ($TMPDIR); PostgreSQL into the empty database that you "
-		    "name, "
-		    "else its\ndump is only read.",
+		    "name, else its\ndump is only read.",
 	    .words = dir_word,
 	    .flags = verify_flags,
 	    .run = backup_verify,

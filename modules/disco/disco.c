@@ -12,15 +12,16 @@ static bool may_ask(struct ctx *c)
 	       roster_sees_us(roster_find(home_roster(c->home), c->from));
 }
 
-static void add_identity(struct stanza *st, struct element *query, const char *category, const char *type,
-                         const char *name)
+static enum verdict on_host_info(struct ctx *c)
 {
-	struct element *e = element_add(st, query, "identity", INFO_NS);
+	disco_identity(c, "server", "im", "Muster");
+	return PASS;
+}
 
-	element_set(st, e, "category", category);
-	element_set(st, e, "type", type);
-	if (name)
-		element_set(st, e, "name", name);
+static enum verdict on_account_info(struct ctx *c)
+{
+	disco_identity(c, "account", "registered", NULL);
+	return PASS;
 }
 
 /* Two modules may announce the same: it is said once (XEP-0115 section 5.4). */
@@ -48,10 +49,6 @@ struct element *disco_info(struct ctx *c, struct stanza *st, struct element *par
 {
 	struct element *query = element_add(st, parent, "query", INFO_NS);
 
-	if (home_kind(c->home) == HOME_HOST)
-		add_identity(st, query, "server", "im", "Muster");
-	else if (home_kind(c->home) == HOME_USER)
-		add_identity(st, query, "account", "registered", NULL);
 	disco_run(c, EVENT_DISCO_INFO, st, query);
 	add_features(c, st, query);
 	if (home_kind(c->home) == HOME_HOST)
@@ -117,6 +114,8 @@ static const char *const features[] = { INFO_NS, ITEMS_NS, CAPS_NS, NULL };
 static const struct hook hooks[] = {
 	ON_IQ_GET(INFO_NS, "query", HOME_HOST | HOME_USER | HOME_SERVICE, on_info),
 	ON_IQ_GET(ITEMS_NS, "query", HOME_HOST | HOME_USER | HOME_SERVICE, on_items),
+	ON_EVENT(EVENT_DISCO_INFO, HOME_HOST, on_host_info),
+	ON_EVENT(EVENT_DISCO_INFO, HOME_USER, on_account_info),
 	ON_EVENT(EVENT_STREAM_FEATURES, HOME_HOST, caps_on_stream_features),
 	HOOKS_END,
 };

@@ -70,9 +70,8 @@ static const struct sql sql_remove = {
 /* The contact's own request is not answered by that: it goes on waiting. */
 static const struct sql sql_empty = {
 	.name = "roster_empty",
-	.text = "update roster set name = null, groups = null, subscription = 0, ask = 0, approved = 0, "
-		"in_roster = 0"
-		" where owner = $1 and contact = $2 and pending_in = 1",
+	.text = "update roster set name = null, groups = null, subscription = 0, ask = 0, approved = 0,"
+		" in_roster = 0 where owner = $1 and contact = $2 and pending_in = 1",
 };
 
 static enum verdict edit_end(struct edit *e, enum verdict v)
