@@ -275,7 +275,9 @@ class Player:
         raise Failure("the login succeeded")
 
     async def step_available(self, step, names):
-        """Initial presence; the server reflects it to the resource itself (RFC 6121 section 4.2.2)."""
+        """Initial presence, one after the other; the server reflects it to the resource itself (RFC 6121 section
+        4.2.2). The next one waits until it has been everywhere: else, with several reactors, the probe of the first
+        may find the second there already, who is then seen twice."""
         for c in self.named(names):
             c.send("<presence/>")
             own = self.from_server(c.jid)
@@ -285,6 +287,7 @@ class Player:
                     raise Failure("the connection of %s ended" % c.name)
                 await c.wait_arrival("the presence of %s to itself" % own)
             c.inbox.remove(next(e for e in c.inbox if is_own(e)))
+            await xmpp.passed(c, self.bare_jids())
 
     async def step_disconnect(self, step, names):
         for c in self.named(names):

@@ -13,7 +13,7 @@ import certs
 import ports
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-START_TIME = 30  # seconds; sanitizers on a busy machine are slow
+START_TIME = 60  # seconds; sanitizers on a busy machine are slow
 
 CONFIGURATION = """\
 node:

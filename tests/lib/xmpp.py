@@ -33,7 +33,7 @@ FENCES = ((NS_CLIENT, "iq"), (NS_CLIENT, "message"))
 PING = "<iq type='get' id='%s' to=%s><ping xmlns='" + NS_PING + "'/></iq>"
 GROUPCHAT = "<message type='groupchat' id='%s' to=%s/>"
 
-TIMEOUT = 10  # seconds for each single thing that is waited for
+TIMEOUT = 60  # seconds for each single thing that is waited for: the machine may be slow
 
 CLOSE = "</stream:stream>"
 EOF = "end of connection"
@@ -506,9 +506,18 @@ async def fences(clients, accounts):
             waiting += [c.fence(PING, to) for to in accounts]
             waiting += [c.fence(GROUPCHAT, to) for to in accounts if "@" in to]
             waiting += [c.fence(PING, other.jid) for other in clients if other is not c]
-        if not waiting:
-            return
-        done, pending = await asyncio.wait(waiting, timeout=TIMEOUT)
-        if pending:
-            raise Failure("%d of %d pings that serve as fences got no answer within %d s"
-                          % (len(pending), len(waiting), TIMEOUT))
+        await answers(waiting)
+
+
+async def passed(client, accounts):
+    """Returns when all that this client has sent, and that went on to the accounts, has been there."""
+    await answers([client.fence(PING, to) for to in accounts])
+
+
+async def answers(waiting):
+    if not waiting:
+        return
+    done, pending = await asyncio.wait(waiting, timeout=TIMEOUT)
+    if pending:
+        raise Failure("%d of %d pings that serve as fences got no answer within %d s"
+                      % (len(pending), len(waiting), TIMEOUT))
