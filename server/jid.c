@@ -19,14 +19,17 @@ static struct jid *jid_alloc(size_t len)
 	struct jid *j = mem_alloc(sizeof(*j) + len + 1);
 	atomic_init(&j->refs, 1);
 	j->len = (uint16_t)len;
+	j->is_plain = true;
 	j->text[len] = '\0';
 	return j;
 }
 
+/* The characters that XML writes in another way may all stand in a resource, and nowhere else. */
 static void jid_set_resource(struct jid *j, const char *resource, size_t n)
 {
 	j->text[j->bare_len] = '/';
 	memcpy(j->text + j->bare_len + 1, resource, n);
+	j->is_plain = !jid_resource(j)[strcspn(jid_resource(j), "&<>'")];
 }
 
 /* Of prepared parts; an empty `local` or `resource` is none. At most 3 * JID_PART_MAX + 2 bytes, so all
@@ -40,7 +43,6 @@ __attribute__((noinline)) static struct jid *jid_build(const char *local, const 
 	size_t bare_len = domain_at + domain_len;
 	struct jid *j = jid_alloc(bare_len + (resource_len ? resource_len + 1 : 0));
 	j->local_len = (uint16_t)local_len;
-	j->domain_at = (uint16_t)domain_at;
 	j->bare_len = (uint16_t)bare_len;
 	if (local_len) {
 		memcpy(j->text, local, local_len);
@@ -101,7 +103,6 @@ static struct jid *jid_copy_bare(const struct jid *from, size_t n)
 	j->hash = from->hash;
 	j->bare_len = from->bare_len;
 	j->local_len = from->local_len;
-	j->domain_at = from->domain_at;
 	memcpy(j->text, from->text, from->bare_len);
 	return j;
 }

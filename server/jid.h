@@ -17,7 +17,7 @@ struct jid {
 	uint16_t len;       /* of text */
 	uint16_t bare_len;  /* of "local@domain" in text */
 	uint16_t local_len; /* 0: the address of a domain */
-	uint16_t domain_at; /* where the domain begins: 0 or local_len + 1 */
+	bool is_plain;      /* nothing of it is written in another way in XML */
 	char text[];        /* NUL-terminated */
 };
 
@@ -62,11 +62,11 @@ static inline bool jid_has_local(const struct jid *j)
 }
 static inline const char *jid_domain(const struct jid *j) /* not NUL-terminated: jid_domain_len */
 {
-	return j->text + j->domain_at;
+	return j->local_len ? j->text + j->local_len + 1 : j->text;
 }
 static inline size_t jid_domain_len(const struct jid *j)
 {
-	return (size_t)(j->bare_len - j->domain_at);
+	return (size_t)(j->text + j->bare_len - jid_domain(j));
 }
 static inline const char *jid_resource(const struct jid *j) /* NULL when there is none */
 {

@@ -143,22 +143,29 @@ static void arena_grow(struct arena *a, size_t size)
 	a->end = a->at + size;
 }
 
-/* `align` is a power of two, at most that of a chunk's start. */
-static void *arena_take(struct arena *a, size_t size, size_t align)
+/* A piece for which the chunk in use has no room. It needs no padding: a chunk's start is aligned. */
+static void *arena_take_new(struct arena *a, size_t size)
 {
-	size_t pad = -(uintptr_t)a->at & (align - 1);
-	if (!a->chunks || size_sum(size, pad) > (size_t)(a->end - a->at)) {
-		if (!a->chunks)
-			arena_grow(a, ARENA_FIRST);
-		/* A big piece goes behind the first chunk, whose free space stays in use. */
-		if (size > 2 * a->chunks->size) {
-			a->chunks->next = chunk_new(size, a->chunks->next);
-			return chunk_start(a->chunks->next);
-		}
-		if (size > (size_t)(a->end - a->at) || a->at != chunk_start(a->chunks))
-			arena_grow(a, 2 * a->chunks->size);
-		pad = 0;
+	if (!a->chunks)
+		arena_grow(a, ARENA_FIRST);
+	/* A big piece goes behind the first chunk, whose free space stays in use. */
+	if (size > 2 * a->chunks->size) {
+		a->chunks->next = chunk_new(size, a->chunks->next);
+		return chunk_start(a->chunks->next);
 	}
+	if (size > (size_t)(a->end - a->at) || a->at != chunk_start(a->chunks))
+		arena_grow(a, 2 * a->chunks->size);
+	char *p = a->at;
+	a->at = p + size;
+	return p;
+}
+
+/* `align` is a power of two, at most that of a chunk's start. */
+static inline void *arena_take(struct arena *a, size_t size, size_t align)
+{
+	size_t pad = -(uintptr_t)a->at & (align - 1), room = (size_t)(a->end - a->at);
+	if (!a->chunks || pad > room || size > room - pad)
+		return arena_take_new(a, size);
 	char *p = a->at + pad;
 	a->at = p + size;
 	return p;
@@ -219,33 +226,16 @@ void arena_free(struct arena *a)
 	*a = (struct arena){ 0 };
 }
 
-/* ---- growing strings. `cap` counts the place of the NUL. */
+/* ---- growing strings */
 
-char *buffer_reserve(struct buffer *b, size_t n)
+void buffer_grow(struct buffer *b, size_t n)
 {
 	size_t need = size_sum(size_sum(b->len, n), 1);
-	if (need > b->cap) {
-		size_t cap = b->cap ? b->cap : BUFFER_FIRST;
-		while (cap < need)
-			cap = size_sum(cap, cap);
-		b->data = mem_realloc(b->data, cap);
-		b->cap = cap;
-	}
-	return b->data + b->len;
-}
-
-void buffer_add(struct buffer *b, const void *data, size_t n)
-{
-	char *at = buffer_reserve(b, n);
-	if (n)
-		memcpy(at, data, n);
-	at[n] = '\0';
-	b->len += n;
-}
-
-void buffer_adds(struct buffer *b, const char *s)
-{
-	buffer_add(b, s, strlen(s));
+	size_t cap = b->cap ? b->cap : BUFFER_FIRST;
+	while (cap < need)
+		cap = size_sum(cap, cap);
+	b->data = mem_realloc(b->data, cap);
+	b->cap = cap;
 }
 
 void buffer_addf(struct buffer *b, const char *format, ...)

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* Our own bug: says where and aborts. Never compiled out. */
 #define ASSERT(expr) ((expr) ? (void)0 : mem_assert_failed(#expr, __FILE__, __LINE__, __func__))
@@ -48,15 +49,32 @@ char *arena_printf(struct arena *a, const char *format, ...) PRINTF(2, 3);
 size_t arena_size(const struct arena *a); /* bytes taken from the system */
 void arena_free(struct arena *a);         /* leaves an empty arena */
 
-/* A growing string. A zeroed struct is an empty one. `data` is always NUL-terminated once written. */
+/* A growing string. A zeroed struct is an empty one. `data` is always NUL-terminated once written; `cap` counts
+ * the place of the NUL. What every stanza is written with is inlined: most pieces are short and constant. */
 struct buffer {
 	char *data;
 	size_t len, cap;
 };
 
-char *buffer_reserve(struct buffer *b, size_t n); /* room for n more bytes: where they go */
-void buffer_add(struct buffer *b, const void *data, size_t n);
-void buffer_adds(struct buffer *b, const char *s);
+void buffer_grow(struct buffer *b, size_t n);
+static inline char *buffer_reserve(struct buffer *b, size_t n) /* room for n more bytes: where they go */
+{
+	if (n >= b->cap - b->len)
+		buffer_grow(b, n);
+	return b->data + b->len;
+}
+static inline void buffer_add(struct buffer *b, const void *data, size_t n)
+{
+	char *at = buffer_reserve(b, n);
+	if (n)
+		memcpy(at, data, n);
+	at[n] = '\0';
+	b->len += n;
+}
+static inline void buffer_adds(struct buffer *b, const char *s)
+{
+	buffer_add(b, s, strlen(s));
+}
 void buffer_addf(struct buffer *b, const char *format, ...) PRINTF(2, 3);
 void buffer_free(struct buffer *b); /* leaves an empty one */
 

@@ -7,7 +7,10 @@
 static void write_address(struct buffer *b, const char *name, const struct jid *j)
 {
 	buffer_adds(b, name);
-	xml_escape(b, j->text, j->len);
+	if (j->is_plain)
+		buffer_add(b, j->text, j->len);
+	else
+		xml_escape(b, j->text, j->len);
 	buffer_add(b, "'", 1);
 }
 

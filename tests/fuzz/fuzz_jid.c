@@ -3,6 +3,7 @@
 #include <unistr.h>
 
 #include "jid.h"
+#include "xml.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -15,9 +16,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		ASSERT(j->local_len <= JID_PART_MAX && jid_domain_len(j) >= 1);
 		struct jid *copy = jid_parse(j->text, j->len), *bare = jid_bare(j);
 		ASSERT(copy && jid_is(j, copy) && jid_is_same_bare(j, bare));
-		if (jid_domain_to_ascii(bare->text + bare->domain_at, ascii, sizeof(ascii)))
+		if (jid_domain_to_ascii(jid_domain(bare), ascii, sizeof(ascii)))
 			ASSERT(jid_prepare_domain(ascii, strlen(ascii), out) &&
-			       strcmp(out, bare->text + bare->domain_at) == 0);
+			       strcmp(out, jid_domain(bare)) == 0);
+		struct buffer text = { 0 };
+		xml_escape(&text, j->text, j->len);
+		ASSERT(j->is_plain == (text.len == j->len));
+		buffer_free(&text);
 		jid_unref(bare);
 		jid_unref(copy);
 		jid_unref(j);

@@ -419,9 +419,28 @@ static void test_parts(void **state)
 	j = jid_of("example.org");
 	assert_false(jid_has_local(j));
 	assert_false(jid_has_resource(j));
-	assert_int_equal(j->domain_at, 0);
+	assert_int_equal(jid_domain(j) - j->text, 0);
 	assert_null(jid_resource(j));
 	jid_unref(j);
+}
+
+static void test_plain(void **state)
+{
+	(void)state;
+	static const char *const resources[] = { "&", "a<", ">a", "Juliet's" };
+	struct jid *bare = jid_of("romeo@example.org"), *j = jid_of("romeo@example.org/a \"balcony\"");
+	assert_true(bare->is_plain);
+	assert_true(j->is_plain);
+	jid_unref(j);
+	for (size_t i = 0; i < COUNT_OF(resources); i++) {
+		j = jid_with_resource(bare, resources[i], strlen(resources[i]));
+		assert_false(j->is_plain);
+		struct jid *again = jid_bare(j);
+		assert_true(again->is_plain);
+		jid_unref(again);
+		jid_unref(j);
+	}
+	jid_unref(bare);
 }
 
 static void test_make(void **state)
@@ -481,13 +500,21 @@ static void test_domain_to_ascii(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_addresses),     cmocka_unit_test(test_usernames),
-		cmocka_unit_test(test_categories),    cmocka_unit_test(test_accounts),
-		cmocka_unit_test(test_localparts),    cmocka_unit_test(test_passwords),
-		cmocka_unit_test(test_domains),       cmocka_unit_test(test_ascii_localparts),
-		cmocka_unit_test(test_nul_is_no_end), cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_parts),         cmocka_unit_test(test_make),
-		cmocka_unit_test(test_bare_and_back), cmocka_unit_test(test_domain_to_ascii),
+		cmocka_unit_test(test_addresses),
+		cmocka_unit_test(test_usernames),
+		cmocka_unit_test(test_categories),
+		cmocka_unit_test(test_accounts),
+		cmocka_unit_test(test_localparts),
+		cmocka_unit_test(test_passwords),
+		cmocka_unit_test(test_domains),
+		cmocka_unit_test(test_ascii_localparts),
+		cmocka_unit_test(test_nul_is_no_end),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_plain),
+		cmocka_unit_test(test_make),
+		cmocka_unit_test(test_bare_and_back),
+		cmocka_unit_test(test_domain_to_ascii),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
