@@ -77,32 +77,37 @@ static void post_forget(struct reactor *r, const struct jid *account, const char
 	groups_follow_account(r, account);
 }
 
+/* First the logins that are under way, on all reactors: then none of them can become a session behind the
+ * home's back. One may be moving meanwhile (stream_move.c), but only to the reactor of this home, and what
+ * one reactor posts to another arrives in order: so the home's comes last, when each has told it directly
+ * that there is none left. */
 static void on_logins_ended(struct reactor *r, void *arg)
 {
 	struct account_job *job = arg;
-	enum home_kind kind;
 
+	if (--job->reactors > 0)
+		return;
+	c2s_end_logins(r, job->jid, job->farewell);
 	post_forget(r, job->jid, job->farewell);
-	reactor_post_run(r, router_home_of(r, job->jid, &kind), on_forget_taken, job);
+	reactor_post_run(r, r->index, on_forget_taken, job);
 }
 
 static void end_logins(struct reactor *r, void *arg)
 {
 	struct account_job *job = arg;
-	unsigned next = r->index + 1;
+	enum home_kind kind;
 
 	c2s_end_logins(r, job->jid, job->farewell);
-	if (next < r->server->reactor_count)
-		reactor_post_run(r, next, end_logins, job);
-	else
-		reactor_post_run(r, job->reactor->index, on_logins_ended, job);
+	reactor_post_run(r, router_home_of(r, job->jid, &kind), on_logins_ended, job);
 }
 
-/* First the logins that are under way, on all reactors: then none of them can become a session behind the
- * home's back. */
 void account_forget(struct account_job *job)
 {
-	reactor_post_run(job->reactor, 0, end_logins, job);
+	struct reactor *r = job->reactor;
+
+	job->reactors = r->server->reactor_count;
+	for (unsigned i = 0; i < r->server->reactor_count; i++)
+		reactor_post_run(r, i, end_logins, job);
 }
 
 /* ---- a password */

@@ -31,6 +31,7 @@ struct account_job {
 	uint8_t result; /* enum account_result */
 	/* the rest is account.c's */
 	bool is_new, is_valid;
+	unsigned reactors; /* account_forget: that may have logins of it; the home's reactor only */
 	struct pass *pass; /* change_password: whose continuation waits */
 	struct sasl_keys keys;
 	uv_work_t work;

@@ -244,6 +244,17 @@ static void c2s_free(struct stream *s)
 	mem_free(c->tried);
 }
 
+static void c2s_leave(struct stream *s)
+{
+	list_remove(&c2s_of(s)->login_node);
+}
+
+static void c2s_arrive(struct stream *s)
+{
+	list_append(&s->reactor->logins, &c2s_of(s)->login_node);
+	s->host = host_counts_of(s->reactor, c2s_of(s)->user);
+}
+
 static const struct stream_protocol c2s_protocol = {
 	.name = "c2s",
 	.size = sizeof(struct c2s),
@@ -253,6 +264,8 @@ static const struct stream_protocol c2s_protocol = {
 	.detach = c2s_detach,
 	.ask = c2s_ping,
 	.free = c2s_free,
+	.leave = c2s_leave,
+	.arrive = c2s_arrive,
 	.open = c2s_open,
 };
 

@@ -7,6 +7,7 @@
 #include "c2s_parts.h"
 #include "gate.h"
 #include "log.h"
+#include "router.h"
 #include "server.h"
 
 #define WAIT_TEXT "Too many wrong passwords. Try again later."
@@ -240,6 +241,7 @@ static void sasl_start_hash(struct c2s *c)
 void c2s_login_done(struct c2s *c, const char *reply)
 {
 	struct reactor *r = c->stream.reactor;
+	enum home_kind kind;
 
 	c->user = jid_make(sasl_user(c->sasl), c->domain->text, NULL);
 	ASSERT(c->user);
@@ -257,6 +259,8 @@ void c2s_login_done(struct c2s *c, const char *reply)
 	stream_logged_in(&c->stream, host_counts_of(r, c->user));
 	c2s_enter(c, C2S_AUTHENTICATED);
 	c2s_restart(c);
+	if (r->conf->node.move_streams) /* and only there: account.c: end_logins relies on it */
+		stream_move(&c->stream, router_home_of(r, c->user, &kind));
 }
 
 /* Reads the account, unless too many have tried it. Whether it exists makes no difference. */

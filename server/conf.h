@@ -32,8 +32,9 @@ struct node_conf {
 	const char *client_ca;     /* a file, or NULL: clients are not asked for certificates */
 	const char *module_dir;
 	const char *schema_dir;
-	int64_t reactors;
-	const char *user; /* to run as after binding ports, or NULL */
+	int64_t reactors;  /* OPTION_WORD: auto */
+	bool move_streams; /* to the reactor of their home */
+	const char *user;  /* to run as after binding ports, or NULL */
 };
 
 enum store_engine { ENGINE_SQLITE, ENGINE_POSTGRESQL };

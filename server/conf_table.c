@@ -20,6 +20,8 @@
 enum { K = 1 << 10, M = 1 << 20, G = 1 << 30 };             /* OPT_BYTES */
 enum { SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE }; /* OPT_TIME */
 
+static const char *const automatic[] = { "auto", NULL };
+
 static const struct option node_options[] = {
 	{ ROW(OPT_PATH, node_conf, run_dir, RUN_DIR),
 	  .help = "Directory of the control socket and the lock file." },
@@ -33,8 +35,10 @@ static const struct option node_options[] = {
 	  .help = "Directory of the modules." },
 	{ ROW(OPT_PATH, node_conf, schema_dir, SCHEMA_DIR),
 	  .help = "Directory of the database schema's migrations." },
-	{ ROW(OPT_INT, node_conf, reactors, "1"), .min = 1, .max = REACTORS_MAX,
-	  .help = "Threads that serve connections; one per core at most." },
+	{ ROW(OPT_INT, node_conf, reactors, "auto"), .min = 1, .max = REACTORS_MAX, .choices = automatic,
+	  .help = "Threads that serve connections; auto: one per processor, 16 at most." },
+	{ ROW(OPT_BOOL, node_conf, move_streams, "true"),
+	  .help = "Move a connection to the thread of its account when it has logged in." },
 	{ ROW(OPT_TEXT, node_conf, user, NULL),
 	  .help = "User to run as once the ports are bound, when started as root." },
 	OPTIONS_END

@@ -43,6 +43,11 @@ static bool has_choices(const struct option *o)
 	return o->type == OPT_CHOICE || o->type == OPT_WORDS;
 }
 
+static const char *word_of(const struct option *o)
+{
+	return o->type == OPT_INT && o->choices ? o->choices[0] : NULL;
+}
+
 static void *member(const struct option *o, void *base)
 {
 	return (char *)base + o->offset;
@@ -111,6 +116,10 @@ static bool parse(const struct option *o, const char *text, int64_t *out)
 	const char *const *words = o->type == OPT_BOOL ? bool_words : o->choices;
 	if (o->type == OPT_WORDS)
 		return parse_words(o, text, out);
+	if (word_of(o) && strcmp(text, word_of(o)) == 0) {
+		*out = OPTION_WORD;
+		return true;
+	}
 	if (o->type != OPT_BOOL && o->type != OPT_CHOICE)
 		return parse_number(o, text, out);
 	for (int64_t i = 0; words[i]; i++) {
@@ -124,6 +133,8 @@ static bool parse(const struct option *o, const char *text, int64_t *out)
 
 static bool is_in_range(const struct option *o, int64_t value)
 {
+	if (word_of(o) && value == OPTION_WORD)
+		return true;
 	if (o->min == 0 && o->max == 0)
 		return value != INT64_MAX && value != -INT64_MAX;
 	return value >= o->min && value <= o->max;
@@ -156,6 +167,8 @@ static void write_choices(struct buffer *b, const struct option *o)
 
 static void write_range(struct buffer *b, const struct option *o)
 {
+	if (word_of(o))
+		buffer_addf(b, "%s or ", word_of(o));
 	write_number(b, o, o->min);
 	buffer_adds(b, " to ");
 	write_number(b, o, o->max);
@@ -169,8 +182,9 @@ static void refuse_value(const struct option *o, const struct conf_node *n, stru
 		buffer_adds(&choices, " ");
 		write_choices(&choices, o);
 	}
-	mistake(m, &n->place, "'%s' wants %s%s, got %s", o->name, types[o->type].wants,
-	        choices.data ? choices.data : "", node_shown(a, n));
+	mistake(m, &n->place, "'%s' wants %s%s%s%s, got %s", o->name, word_of(o) ? word_of(o) : "",
+	        word_of(o) ? " or " : "", types[o->type].wants, choices.data ? choices.data : "",
+	        node_shown(a, n));
 	buffer_free(&choices);
 }
 
@@ -416,6 +430,8 @@ static void number_write(struct buffer *b, const struct option *o, const void *b
 		buffer_adds(b, o->choices[value]);
 	else if (o->type == OPT_WORDS)
 		write_words(b, o, value);
+	else if (word_of(o) && value == OPTION_WORD)
+		buffer_adds(b, word_of(o));
 	else
 		write_number(b, o, value);
 }

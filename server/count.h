@@ -47,6 +47,7 @@ struct reactor_counts {
 	uint64_t unwritten; /* bytes in the streams' write queues */
 	/* since the start */
 	uint64_t connections, logins, login_failures;
+	uint64_t moved;                     /* streams that have come from another reactor */
 	uint64_t relayed, relayed_bytes;    /* transfers that began, and what they moved: relay.c */
 	uint64_t stanzas[2][STANZA_OTHER];  /* [0] read from streams, [1] written to them */
 	uint64_t envelopes, turns, bounced; /* envelopes: for homes and streams */

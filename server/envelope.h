@@ -7,6 +7,7 @@
 #include "stanza.h"
 
 struct reactor;
+struct stream;
 
 enum envelope_kind {
 	/* to the home of `to` */
@@ -28,7 +29,8 @@ enum envelope_kind {
 	ENV_CREDIT,  /* the home has taken stanzas of the stream, `count` in the unit of stanza_cost */
 	ENV_CLOSE,   /* close with stream error `condition` */
 	/* to the reactor itself */
-	ENV_RUN /* call run(reactor, arg) */
+	ENV_MOVED, /* a stream comes to live here: stream_move.c */
+	ENV_RUN    /* call run(reactor, arg) */
 };
 
 #define ENVELOPE_IS_HOME(e) ((e)->kind <= ENV_FORGET)
@@ -57,6 +59,12 @@ struct envelope {
 		struct { /* ENV_BIND: the network address, and how the client logged in */
 			char peer[48];
 			char login[48];
+		};
+		struct
+		{ /* ENV_MOVED: who, its connection, and what was left of its patience, ms; 0: no end */
+			struct stream *moved;
+			int socket;
+			uint64_t patience;
 		};
 		struct { /* ENV_RUN */
 			void (*run)(struct reactor *r, void *arg);

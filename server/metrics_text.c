@@ -91,6 +91,8 @@ static const struct metric table[] = {
 	{ "muster_logins", NULL, "Logins that succeeded.", COUNTER, COUNTS(logins) },
 	{ "muster_login_failures", NULL, "Logins that failed, by the condition that was answered.", COUNTER,
 	  COUNTS(sasl_failures), .labels = { &by_sasl_condition } },
+	{ "muster_moved_streams", NULL, "Connections that moved to the thread of their account.", COUNTER,
+	  COUNTS(moved) },
 	{ "muster_password_hashes", NULL, "Passwords that are being hashed or wait for it.", GAUGE,
 	  PRESENT(hashing) },
 

@@ -21,12 +21,15 @@ enum option_type {
 struct option {
 	const char *name; /* "stanza_bytes"; NULL ends the table */
 	enum option_type type;
-	size_t offset;              /* of the member in the options struct */
-	const char *fallback;       /* the default, written as in the file; NULL: none (texts, paths) */
-	const char *help;           /* one sentence */
-	int64_t min, max;           /* for numbers, in the type's own unit; both 0: any */
-	const char *const *choices; /* OPT_CHOICE, OPT_WORDS: words, NULL-terminated */
+	size_t offset;        /* of the member in the options struct */
+	const char *fallback; /* the default, written as in the file; NULL: none (texts, paths) */
+	const char *help;     /* one sentence */
+	int64_t min, max;     /* for numbers, in the type's own unit; both 0: any */
+	/* OPT_CHOICE, OPT_WORDS: words, NULL-terminated; OPT_INT: one that may stand instead of a number, and is
+	 * kept as OPTION_WORD */
+	const char *const *choices;
 };
+#define OPTION_WORD INT64_MIN
 #define OPTIONS_END                                                                                        \
 	{                                                                                                  \
 		.name = NULL                                                                               \

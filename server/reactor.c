@@ -267,11 +267,12 @@ static void envelope_handle(struct reactor *r, struct envelope *e)
 		return;
 	}
 	r->counts.envelopes++;
-	if (ENVELOPE_IS_HOME(e)) {
+	if (ENVELOPE_IS_HOME(e))
 		home_take(r, e);
-	} else {
+	else if (e->kind == ENV_MOVED)
+		stream_arrive(r, e);
+	else
 		stream_take(r, e);
-	}
 }
 
 static void queue_drain(struct reactor *r)
@@ -460,16 +461,26 @@ void reactor_close(struct reactor *r)
 	store_close(r->store, on_store_closed, r);
 }
 
+static void queue_drop(struct reactor *r, struct envelope_queue *q)
+{
+	struct envelope *e;
+
+	while ((e = queue_take(q))) {
+		if (e->kind == ENV_MOVED)
+			stream_drop_moved(r, e);
+		else
+			envelope_free(r, e);
+	}
+}
+
 void reactor_free(struct reactor *r)
 {
 	struct envelope *e;
 
 	inbox_empty(r);
-	while ((e = queue_take(&r->queue)))
-		envelope_free(r, e);
+	queue_drop(r, &r->queue);
 	for (unsigned i = 0; i < r->server->reactor_count; i++)
-		while ((e = queue_take(&r->outbound[i])))
-			envelope_free(r, e);
+		queue_drop(r, &r->outbound[i]);
 	homes_free(r);
 	streams_bury(r);
 	ASSERT(uv_loop_close(&r->loop) == 0);

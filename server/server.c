@@ -23,6 +23,7 @@
 #include "log.h"
 #include "privilege.h"
 
+#define REACTORS_AUTO_MAX 16
 #define SIGNAL_TERM 0
 #define SIGNAL_INT 1
 #define SIGNAL_HUP 2
@@ -428,9 +429,22 @@ static void reactor_thread(void *arg)
 	reactor_run(r);
 }
 
+/* As many as there are processors for this process. Not more by itself than a PostgreSQL as it comes has
+ * connections for (two each), and a machine with more of them is hardly this server's alone. */
+static unsigned choose_reactors(const struct server *srv)
+{
+	unsigned processors = uv_available_parallelism();
+
+	if (srv->admin_fd >= 0)
+		return 1;
+	if (srv->conf->node.reactors != OPTION_WORD)
+		return (unsigned)srv->conf->node.reactors;
+	return processors < REACTORS_AUTO_MAX ? processors : REACTORS_AUTO_MAX;
+}
+
 static void run_reactors(struct server *srv)
 {
-	srv->reactor_count = srv->admin_fd < 0 ? (unsigned)srv->conf->node.reactors : 1;
+	srv->reactor_count = choose_reactors(srv);
 	srv->reactors = mem_zalloc(srv->reactor_count * sizeof *srv->reactors);
 	for (unsigned i = 0; i < srv->reactor_count; i++)
 		srv->reactors[i] = reactor_new(srv, i);

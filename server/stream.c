@@ -45,7 +45,7 @@ static void stream_count(struct stream *s, enum count_state state)
 
 void stream_update_reading(struct stream *s)
 {
-	bool reads = !s->is_dead && !s->is_eof && (s->is_closing || s->pauses == 0);
+	bool reads = !s->is_dead && !s->is_eof && !s->is_moving && (s->is_closing || s->pauses == 0);
 
 	if (reads == s->is_reading)
 		return;
@@ -82,7 +82,7 @@ void streams_unpause(struct reactor *r)
 
 /* ---- the end */
 
-static void stream_free(struct stream *s)
+void stream_free(struct stream *s)
 {
 	struct reactor *r = s->reactor;
 
@@ -100,12 +100,15 @@ static void stream_free(struct stream *s)
 	r->counts.streams--;
 }
 
-static void on_closed(uv_handle_t *handle)
+void stream_entomb(struct stream *s)
 {
-	struct stream *s = handle->data;
-
 	list_remove(&s->dirty_node);
 	list_append(&s->reactor->graveyard, &s->dirty_node);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	stream_entomb(handle->data);
 }
 
 void streams_bury(struct reactor *r)
@@ -143,10 +146,11 @@ void stream_kill(struct stream *s)
 	timer_stop(&r->wheel, &s->timer);
 	list_remove(&s->dirty_node);
 	list_remove(&s->paused_node);
-	hash_remove(&r->streams, &s->node);
+	stream_unlist(s);
 	listener_forget(s);
 	timer_stop(&r->wheel, &s->pace.timer);
-	uv_close((uv_handle_t *)&s->tcp, on_closed);
+	if (!s->is_moving) /* else it is being closed */
+		uv_close((uv_handle_t *)&s->tcp, on_closed);
 }
 
 /* When the peer's side is closed already, that was all; else its end of file, or the timer, does
@@ -282,6 +286,16 @@ static uint32_t id_hash(uint64_t id)
 	return (uint32_t)(id * 0x9e3779b97f4a7c15u >> 32);
 }
 
+void stream_list(struct stream *s)
+{
+	hash_add(&s->reactor->streams, &s->node, id_hash(s->id));
+}
+
+void stream_unlist(struct stream *s)
+{
+	hash_remove(&s->reactor->streams, &s->node);
+}
+
 struct stream *stream_find(struct reactor *r, uint64_t id)
 {
 	struct hash_node *n;
@@ -338,7 +352,7 @@ static struct stream *stream_new(struct reactor *r, const struct stream_protocol
 	ASSERT(uv_tcp_init(&r->loop, &s->tcp) == 0);
 	s->tcp.data = s;
 	s->id = r->next_id++;
-	hash_add(&r->streams, &s->node, id_hash(s->id));
+	stream_list(s);
 	r->counts.streams++;
 	s->kind = (uint8_t)kind_of(protocol);
 	r->counts.streams_by[s->kind][s->state]++;
@@ -378,13 +392,17 @@ void stream_add_limits(const struct stream *s, struct buffer *b)
 	buffer_adds(b, "</limits>");
 }
 
+void stream_shutdown(struct stream *s)
+{
+	stream_close(s, STREAM_SYSTEM_SHUTDOWN, "The server is going down.");
+}
+
 void streams_shutdown(struct reactor *r)
 {
 	struct hash_node *n = NULL;
 
 	while ((n = hash_walk(&r->streams, n)))
-		stream_close(CONTAINER_OF(n, struct stream, node), STREAM_SYSTEM_SHUTDOWN,
-		             "The server is going down.");
+		stream_shutdown(CONTAINER_OF(n, struct stream, node));
 }
 
 void streams_cut(struct reactor *r)

@@ -2,15 +2,17 @@
  * is the business of its protocol (c2s.c; later servers, components): a stream calls that with headers and
  * stanzas and is told what to write.
  *
- * It belongs to one reactor and is known to everybody else only by reactor and id, by envelope. Its bytes
- * leave at the end of the turn, all in one write. What it never wrote goes back to the home it came from.
+ * It belongs to one reactor and is known to everybody else only by reactor and id, by envelope; before it
+ * has a session it may move to another (stream_move.c). Its bytes leave at the end of the turn, all in one
+ * write. What it never wrote goes back to the home it came from.
  *
  *   open     reads, unless one of the reasons of enum stream_pause is in the way, and writes
  *   closing  the home knows that it ends; what is queued and the goodbye still leave; what comes in is dropped
  *   shut     our side has said all it had to say; the peer has a moment to close its own
  *   dead     the handle closes; freed at the end of a turn
  *
- * stream.c has its life, stream_read.c what comes in, stream_write.c the queue and what goes out. */
+ * stream.c has its life, stream_read.c what comes in, stream_write.c the queue and what goes out, stream_move.c
+ * its way to another reactor. */
 #ifndef MUSTER_STREAM_H
 #define MUSTER_STREAM_H
 
@@ -64,6 +66,9 @@ struct stream_protocol {
 	/* It ends: tell the home. Called once, before what was not written is returned. */
 	void (*detach)(struct stream *s);
 	void (*free)(struct stream *s); /* what the protocol's part holds */
+	/* It moves: out of the old reactor's lists, into the new one's. Where stream_move is called. */
+	void (*leave)(struct stream *s);
+	void (*arrive)(struct stream *s);
 	void (*ask)(struct stream *s); /* the peer of a watched stream is silent: say what it must answer */
 	/* Writes our header where none has been written on the present stream: before an error. */
 	void (*open)(struct stream *s);
@@ -135,6 +140,9 @@ struct stream {
 	bool is_shut;
 	bool is_eof; /* the peer's side is closed */
 	bool is_dead;
+	bool is_to_move;                /* to `destination`, when all that is queued has left */
+	bool is_moving;                 /* its handle closes here, so it neither reads nor writes */
+	uint8_t destination;            /* a reactor's index */
 	uint8_t kind, state;            /* as it is counted: enum count_stream, enum count_state */
 	struct host_counts *host;       /* after login: whose stanzas these are; or NULL */
 	char peer[NETWORK_TEXT];        /* network address */
@@ -168,6 +176,9 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 void stream_restart(struct stream *s);
 /* TLS starts as soon as all that is queued has left. `domain` must live until then. */
 void stream_start_tls(struct stream *s, const char *domain);
+/* It moves to that reactor as soon as all that is queued has left, unless the peer has spoken again by then or
+ * something else is in the way: then it stays. */
+void stream_move(struct stream *s, unsigned reactor);
 void stream_pause(struct stream *s, enum stream_pause why);
 void stream_resume(struct stream *s, enum stream_pause why);
 void stream_set_timer(struct stream *s, uint64_t ms); /* 0: none */
@@ -176,6 +187,9 @@ void stream_watch(struct stream *s);
 
 /* ---- for the reactor */
 
+void stream_arrive(struct reactor *r, struct envelope *e); /* ENV_MOVED */
+/* One that never arrived: the reactors have ended. */
+void stream_drop_moved(struct reactor *r, struct envelope *e);
 void streams_flush(struct reactor *r);    /* writes what the turn has queued */
 void streams_unpause(struct reactor *r);  /* lifts PAUSE_REACTOR of all */
 void streams_bury(struct reactor *r);     /* frees the dead */

@@ -1,4 +1,4 @@
-/* stream_parts.h - what the three files of a stream call in each other. Nobody else includes it. */
+/* stream_parts.h - what the four files of a stream call in each other. Nobody else includes it. */
 #ifndef MUSTER_STREAM_PARTS_H
 #define MUSTER_STREAM_PARTS_H
 
@@ -11,10 +11,22 @@
 /* The connection is gone or given up. Its memory stays until libuv has let go of the handle, so this may be
  * called anywhere; what holds the stream looks at is_dead afterwards. */
 void stream_kill(struct stream *s);
+/* Makes it known to its reactor, and unknown. */
+void stream_list(struct stream *s);
+void stream_unlist(struct stream *s);
+/* Its handle is closed: it is freed at the end of the turn. */
+void stream_entomb(struct stream *s);
+void stream_free(struct stream *s);
+void stream_shutdown(struct stream *s); /* system-shutdown */
 /* All of the goodbye has left. */
 void stream_shut(struct stream *s);
 /* Begins or ends reading as its state and the reasons to pause ask for. */
 void stream_update_reading(struct stream *s);
+
+/* ---- stream_move.c */
+
+/* All that was queued has left: it goes, or stays for good. */
+void stream_depart(struct stream *s);
 
 /* ---- stream_read.c */
 

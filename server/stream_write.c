@@ -326,6 +326,8 @@ static void stream_after_all(struct stream *s)
 			stream_shut(s);
 	} else if (s->is_starting_tls) {
 		stream_begin_tls(s);
+	} else if (s->is_to_move) {
+		stream_depart(s);
 	}
 }
 
@@ -352,7 +354,7 @@ static void stream_send_encoded(struct stream *s)
 
 static void stream_flush(struct stream *s)
 {
-	if (s->is_dead || s->is_shut || s->is_writing)
+	if (s->is_dead || s->is_shut || s->is_writing || s->is_moving)
 		return;
 	if (s->ssl && !s->is_encrypted) {
 		if (s->is_closing) /* nothing can be said to it */
@@ -367,7 +369,7 @@ static void stream_flush(struct stream *s)
 	if (s->is_dead || s->is_writing)
 		return;
 	stream_wrote(s);
-	if (s->queue.head || s->is_starting_tls || s->is_closing)
+	if (s->queue.head || s->is_starting_tls || s->is_to_move || s->is_closing)
 		stream_dirty(s);
 }
 

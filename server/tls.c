@@ -203,10 +203,24 @@ SSL *tls_accept(struct tls_io *io, struct tls_certs *certs, const char *fallback
 	c->certs = tls_certs_ref(certs);
 	c->is_direct = direct;
 	SSL_set_app_data(ssl, c);
-	ASSERT(BIO_up_ref(io->bio));
-	SSL_set_bio(ssl, io->bio, io->bio);
+	tls_attach(ssl, io);
 	SSL_set_accept_state(ssl);
 	return ssl;
+}
+
+void tls_attach(SSL *ssl, struct tls_io *io)
+{
+	ASSERT(BIO_up_ref(io->bio)); /* SSL_set_bio takes one reference when both are the same */
+	SSL_set_bio(ssl, io->bio, io->bio);
+}
+
+/* What is left of a record that has come in part is in the SSL itself, and goes with it. */
+void tls_detach(SSL *ssl)
+{
+	const struct connection *c = SSL_get_app_data(ssl);
+
+	ASSERT(!c->certs && !SSL_pending(ssl));
+	SSL_set_bio(ssl, NULL, NULL);
 }
 
 void tls_free(SSL *ssl)

@@ -76,6 +76,9 @@ void tls_io_free(struct tls_io *io); /* after every connection of it is freed */
  * the connection holds its own reference); without SNI, or with a name that is not served, `fallback`'s
  * context is used, NULL: the first domain's. Returns NULL when there is no usable certificate at all. */
 SSL *tls_accept(struct tls_io *io, struct tls_certs *certs, const char *fallback, bool direct);
+/* A connection whose handshake is over leaves its reactor, for tls_attach on another thread. */
+void tls_detach(SSL *ssl);
+void tls_attach(SSL *ssl, struct tls_io *io);
 void tls_free(SSL *ssl); /* instead of SSL_free, in any state; NULL is fine */
 /* A hello that names a domain with a certificate: which one (as given to tls_certs_load); NULL before the
  * handshake, without SNI, or when it named another. */

@@ -2,7 +2,7 @@
  * round stays in its slot until its round has come. Each reactor has one. */
 #include "wheel.h"
 
-static uint64_t ticks_now(struct wheel *w)
+static uint64_t ticks_now(const struct wheel *w)
 {
 	return uv_now(w->loop) / WHEEL_TICK_MS;
 }
@@ -95,4 +95,13 @@ void timer_stop(struct wheel *w, struct timer *t)
 		return;
 	list_remove(&t->node);
 	w->count--;
+}
+
+uint64_t timer_left(const struct wheel *w, const struct timer *t)
+{
+	uint64_t now = ticks_now(w);
+
+	if (!timer_is_set(t))
+		return 0;
+	return t->due > now ? (t->due - now) * WHEEL_TICK_MS : 1;
 }

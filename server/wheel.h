@@ -31,6 +31,8 @@ void timer_init(struct timer *t, void (*fire)(struct timer *t));
 /* (Re)sets it to fire once, `ms` from now. */
 void timer_set(struct wheel *w, struct timer *t, uint64_t ms);
 void timer_stop(struct wheel *w, struct timer *t); /* also when it is not set */
+/* How long until it fires, in ms; 0 when it is not set. */
+uint64_t timer_left(const struct wheel *w, const struct timer *t);
 static inline bool timer_is_set(const struct timer *t)
 {
 	return !list_is_empty(&t->node);

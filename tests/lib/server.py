@@ -22,6 +22,7 @@ node:
   module_dir: {modules}
   schema_dir: {tree}/schema
   reactors: {reactors}
+  move_streams: {move}
 store:
 {store}
 log:
@@ -106,14 +107,15 @@ class PostgreSQL:
 
 class Musterd:
     """`conninfo` None: SQLite. `store` and `limits` are further keys of those sections; `modules` has options
-    of modules, as "roster.items"."""
+    of modules, as "roster.items". `stay`: node.move_streams is off."""
 
     def __init__(self, directory, programs, *, conninfo=None, reactors=1, store=None, limits=None, modules=None,
-                 log_level="debug", log_format="text", environment=None):
+                 log_level="debug", log_format="text", environment=None, stay=False):
         self.dir, self.programs, self.conninfo, self.reactors = directory, programs, conninfo, reactors
         self.engine = "postgresql" if conninfo else "sqlite"
         self.store, self.limits, self.log_level = dict(store or {}), dict(limits or {}), log_level
         self.modules = dict(modules or {})
+        self.move = "false" if stay else "true"
         self.log_format, self.environment = log_format, dict(environment or {})
         self.port, self.tls_port = ports.free_ports(2)
         self.conf = os.path.join(directory, "muster.conf")
@@ -144,7 +146,7 @@ class Musterd:
         lines = lambda d: "".join("  %s: %s\n" % i for i in d.items()).rstrip("\n")
         with open(self.conf, "w") as f:
             f.write(CONFIGURATION.format(dir=self.dir, certs=os.path.join(self.dir, "certs"), tree=TREE,
-                                         modules=self.programs.modules, reactors=self.reactors,
+                                         modules=self.programs.modules, reactors=self.reactors, move=self.move,
                                          log_level=self.log_level, log_format=self.log_format,
                                          store=lines(self.store), limits=lines(self.limits),
                                          port=self.port, tls_port=self.tls_port))

@@ -45,7 +45,8 @@ static void test_defaults(void **state)
 {
 	(void)state;
 	struct conf *c = load("");
-	assert_int_equal(c->node.reactors, 1);
+	assert_true(c->node.reactors == OPTION_WORD);
+	assert_true(c->node.move_streams);
 	assert_null(c->node.user);
 	assert_int_equal(c->store.engine, ENGINE_SQLITE);
 	assert_int_equal(c->store.timeout, 2000);
@@ -218,15 +219,18 @@ static void all_refused(const struct wrong *rows, size_t count)
 static void test_wrong_values(void **state)
 {
 	static const struct wrong rows[] = {
-		{ "node: {reactors: 05}", "m:1:18: 'reactors' wants an integer, got '05'\n" },
-		{ "node: {reactors: 0x5}", "m:1:18: 'reactors' wants an integer, got '0x5'\n" },
-		{ "node: {reactors: -}", "m:1:18: 'reactors' wants an integer, got '-'\n" },
-		{ "node: {reactors: -1}", "m:1:18: 'reactors' wants 1 to 256, got '-1'\n" },
+		{ "node: {reactors: 05}", "m:1:18: 'reactors' wants auto or an integer, got '05'\n" },
+		{ "node: {reactors: 0}", "m:1:18: 'reactors' wants auto or 1 to 256, got '0'\n" },
+		{ "node: {reactors: Auto}", "m:1:18: 'reactors' wants auto or an integer, got 'Auto'\n" },
+		{ "node: {reactors: 0x5}", "m:1:18: 'reactors' wants auto or an integer, got '0x5'\n" },
+		{ "node: {reactors: -}", "m:1:18: 'reactors' wants auto or an integer, got '-'\n" },
+		{ "node: {reactors: -1}", "m:1:18: 'reactors' wants auto or 1 to 256, got '-1'\n" },
 		{ "node: {reactors: 99999999999999999999}",
-		  "m:1:18: 'reactors' wants 1 to 256, got '99999999999999999999'\n" },
-		{ "node: {reactors: }", "m:1:18: 'reactors' wants an integer, got nothing\n" },
-		{ "node: {reactors: [1]}", "m:1:18: 'reactors' wants an integer, got a list\n" },
-		{ "node: {reactors: {a: 1}}", "m:1:18: 'reactors' wants an integer, got a mapping\n" },
+		  "m:1:18: 'reactors' wants auto or 1 to 256, got '99999999999999999999'\n" },
+		{ "node: {reactors: }", "m:1:18: 'reactors' wants auto or an integer, got nothing\n" },
+		{ "node: {reactors: [1]}", "m:1:18: 'reactors' wants auto or an integer, got a list\n" },
+		{ "node: {reactors: {a: 1}}",
+		  "m:1:18: 'reactors' wants auto or an integer, got a mapping\n" },
 		{ "limits: {login_time: 10}",
 		  "m:1:22: 'login_time' wants a time, such as 500ms, 10s, 5m, 2h, 1d or 1w, got '10'\n" },
 		{ "limits: {login_time: 0}", "m:1:22: 'login_time' wants 100ms to 1h, got '0'\n" },
