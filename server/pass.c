@@ -125,20 +125,6 @@ static enum verdict pass_iq_to_session(struct ctx *c)
 	           : DONE;
 }
 
-/* RFC 6121 section 8.5.1: there is no such account. A probe is answered as by one that the prober may not see;
- * not for one that is disabled: its contacts would lose it for ever. */
-static enum verdict pass_to_nobody(struct ctx *c)
-{
-	const struct stanza *st = c->stanza;
-
-	if (st->type == PRESENCE_PROBE && !c->home->is_disabled)
-		route(c, home_jid(c->home), c->from,
-		      stanza_seal(stanza_new(STANZA_PRESENCE, PRESENCE_UNSUBSCRIBED, st->id)));
-	return st->kind == STANZA_PRESENCE || st->type == MESSAGE_HEADLINE
-	           ? DONE
-	           : refuse(c, SERVICE_UNAVAILABLE, NULL);
-}
-
 /* RFC 6120 sections 10.5.1 and 10.5.2: what a host, or a service of it, does not handle it sends back. Presence
  * that only tells is handled by not minding it. */
 static enum verdict pass_to_host(struct ctx *c)
@@ -158,7 +144,7 @@ static enum verdict pass_default(struct pass *p)
 	if (c->dir == OUT)
 		return pass_route(p);
 	if (c->home->state == HOME_ABSENT)
-		return pass_to_nobody(c);
+		return pass_to_absent(c);
 	if (c->stanza->kind != STANZA_IQ)
 		return c->home->kind == HOME_USER ? DONE : pass_to_host(c);
 	if (jid_has_resource(c->to) && c->home->kind == HOME_USER)

@@ -1,5 +1,5 @@
-/* pass_parts.h - between the three files of a pass: pass.c (the walk), pass_wait.c (reading and writing)
- * and pass_send.c (what leaves the home). Nobody else includes it. */
+/* pass_parts.h - between the files of a pass: pass.c (the walk), pass_wait.c (reading and writing),
+ * pass_send.c (what leaves the home), pass_absent.c (there is no account). Nobody else includes it. */
 #ifndef MUSTER_PASS_PARTS_H
 #define MUSTER_PASS_PARTS_H
 
@@ -24,6 +24,9 @@ void pass_on_rows(void *arg, const struct rows *rows);
 /* pass_send.c */
 void pass_send(struct pass *p, struct envelope *e); /* routes and lets it leave */
 enum verdict pass_route(struct pass *p);            /* the end of the OUT pass */
+
+/* pass_absent.c: the end of an IN pass of a home that is ABSENT. */
+enum verdict pass_to_absent(struct ctx *c);
 
 /* home_view.c: whether the host of this home has the service of that module. */
 bool service_is_offered(struct ctx *c, unsigned module);
