@@ -1,23 +1,31 @@
-"""The attacks: each is a function with a sentence that says what must hold. `memory` is how many MB the server may grow
-by meanwhile: the limits of one stream and its write queue, and what an allocator keeps."""
+"""The attacks: each is a function with a sentence that says what must hold, and may return what else there is to say.
+
+`memory` is how many MB the server may grow by meanwhile: the limits of one stream and its write queue, and what an
+allocator keeps. `late` is how many ms neighbours whose messages go on record may have to wait more than usual: where
+the database itself is gone, until the spool takes them."""
 
 import base64
 import re
 import socket
+import sqlite3
+import statistics
 import threading
+import time
 
 from peer import AUTH, BIND, HEADER, Gone
 
-# The pace of a stream is lifted: what is behind it must hold too.
-LIMITS = {"login_time": "3s", "connections_per_address": 200, "stanzas_per_second": 1000000, "bytes_per_second": "1G"}
+# The pace of a stream is lifted, and so is that of guesses at passwords: what is behind them must hold too.
+LIMITS = {"login_time": "3s", "connections_per_address": 200, "stanzas_per_second": 1000000, "bytes_per_second": "1G",
+          "failures_per_address": 100000, "failures_per_account": 100000}
+STORE = {"timeout": "1s"}
 MODULES = {"roster.items": 5000}
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 ALL = []
 
 
-def attack(memory=8):
+def attack(memory=8, late=None):
     def note(function):
-        function.memory = memory
+        function.memory, function.late = memory, late
         ALL.append(function)
         return function
     return note
@@ -47,7 +55,7 @@ def truncated_at_every_byte(w):
         p.rest()
         p.close()
     stanza = MESSAGE % ("bad@" + w.host)
-    for n in range(0, len(stanza), 1 if w.is_long else 7):
+    for n in range(0, len(stanza), 1 if w.is_whole else 7):
         p = w.login()
         p.send(stanza[:n])
         p.close()
@@ -58,7 +66,7 @@ def malformed_at_every_byte(w):
     """A byte that is wrong, anywhere in a header or a stanza, gets an answer or the end, and nobody else notices."""
     header = HEADER % w.host
     for wrong in (b"<", b"\0", b"\xff", b"&"):
-        for n in range(0, len(header), 1 if w.is_long else 5):
+        for n in range(0, len(header), 1 if w.is_whole else 5):
             p = w.peer(tls=False)
             p.send(header[:n].encode() + wrong + header[n + 1:].encode())
             p.socket.shutdown(socket.SHUT_WR)
@@ -66,7 +74,7 @@ def malformed_at_every_byte(w):
             p.close()
     stanza = (MESSAGE % ("bad@" + w.host)).encode()
     for wrong in (b"<", b"\0", b"\xff", b"&"):
-        for n in range(0, len(stanza), 1 if w.is_long else 11):
+        for n in range(0, len(stanza), 1 if w.is_whole else 11):
             p = w.login()
             p.send(stanza[:n] + wrong + stanza[n + 1:] + b"</stream:stream>")
             p.rest()
@@ -195,6 +203,21 @@ def stanza_at_the_limit(w):
 
 
 @attack()
+def commands_behind_starttls(w):
+    """What is sent in the clear behind <starttls/> ends the connection and gets no answer, however it is cut."""
+    injected = HEADER % w.host + AUTH % base64.b64encode(("\0bad\0" + w.password).encode()).decode()
+    starttls = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
+    for gap in (0, 1, 1000, 65536 - len(starttls)):  # the last: it comes in the next read of the same turn
+        for behind in (injected, " ", "<", "\0"):
+            p = w.peer(tls=False)
+            p.open()
+            p.send(" " * gap + starttls + behind)
+            data = p.rest()
+            assert b"<stream:" not in data and b"<success" not in data, data
+            p.close()
+
+
+@attack()
 def stanzas_before_login(w):
     """Whoever has not authenticated gets nothing but the refusal."""
     for stanza in ("<message to='bad@%s'><body>x</body></message>" % w.host, "<presence/>", BIND,
@@ -272,6 +295,47 @@ def oversized_base64(w):
     refused(p, "policy-violation")
 
 
+def answer_to(w, auth, final=None):
+    """What is said to credentials, and how long that takes. Nonce and salt, which are nobody else's, are left out."""
+    p = w.peer()
+    p.open()
+    begun = time.monotonic()
+    p.send(auth)
+    data = p.until(rb"</failure>|</challenge>")
+    seconds = time.monotonic() - begun
+    if final:
+        first = base64.b64decode(re.search(rb"<challenge[^>]*>([^<]*)", data).group(1)).decode()
+        nonce, salt, count = first.split(",")
+        p.send(final(nonce))
+        data = ("%d %d %s " % (len(nonce), len(salt), count)).encode() + p.until(rb"</failure>")
+    p.close()
+    return data, seconds
+
+
+def scram_final(nonce):
+    text = "c=biws,%s,p=%s" % (nonce, base64.b64encode(b"p" * 20).decode())
+    return "<response xmlns='%s'>%s</response>" % (SASL, base64.b64encode(text.encode()).decode())
+
+
+@attack()
+def unknown_accounts_and_wrong_passwords(w):
+    """Who guesses is not told whether there is such an account: neither by the words nor by the time."""
+    names = ("bad", "bud")  # the second is nobody's
+    scram = "<auth xmlns='%s' mechanism='SCRAM-SHA-1'>%s</auth>"
+    said = [answer_to(w, scram % (SASL, base64.b64encode(b"n,,n=%s,r=rOprNGfwEbeRWgbN" % n.encode()).decode()),
+                      scram_final)[0] for n in names]
+    assert said[0] == said[1] and b"<not-authorized" in said[0], said
+    plain = [AUTH % base64.b64encode(("\0%s\0wrong" % n).encode()).decode() for n in names]
+    for is_last in (False, False, True):  # somebody else may be busy
+        answers = [[answer_to(w, p) for p in plain] for _ in range(15)]  # in turns, so that both meet the same machine
+        assert all(one[0] == other[0] and b"<not-authorized" in one[0] for one, other in answers), answers
+        known, unknown = (statistics.median(pair[i][1] for pair in answers) for i in (0, 1))
+        if known / 3 < unknown < known * 3:
+            return "a wrong password takes %.1f ms, an unknown account %.1f ms" % (known * 1000, unknown * 1000)
+        assert not is_last, "%.2f ms and %.2f ms" % (known * 1000, unknown * 1000)
+    return None
+
+
 @attack(memory=16)
 def slowloris(w):
     """A hundred connections that send a byte now and then are closed when their time to log in is over."""
@@ -344,38 +408,30 @@ def a_reader_that_does_not_read(w):
     deaf.close()
 
 
+UNRECORDED_FLOOD = "<message type='headline' to='good-romeo@%s/nobody'><body>%d</body></message>"
+RECORDED_FLOOD = "<message type='chat' to='worse@%s'><body>%d</body></message>"
+
+
+def flood(w, count, stanza):
+    """So many of one client, as fast as the server takes them; returns when all have been handled."""
+    p = w.login()
+    piece = "".join(stanza % (w.host, i) for i in range(1000))
+    for _ in range(count // 1000):
+        assert p.send(piece), "the stream was closed"
+    p.ping()
+    p.close()
+
+
 @attack(memory=24)
 def a_flood_of_stanzas(w):
     """A hundred thousand stanzas as fast as the server takes them: all are handled, in order, and the others wait little."""
-    count = 100000 if w.is_long else 30000
-    p = w.login()
-    def read():
-        try:
-            p.until(rb"<iq[^>]* id='done'")
-        except Gone:
-            pass
-    reader = threading.Thread(target=read)
-    reader.start()
-    piece = "".join("<message type='headline' to='good-romeo@%s/nobody'><body>%d</body></message>" % (w.host, i)
-                    for i in range(1000))
-    for _ in range(count // 1000):
-        assert p.send(piece), "the stream was closed"
-    p.send("<iq type='get' id='done' to='%s'><ping xmlns='urn:xmpp:ping'/></iq>" % w.host)
-    reader.join(60)
-    assert not reader.is_alive(), "no answer to what was sent last"
-    p.close()
+    flood(w, 100000 if w.is_whole else 30000, UNRECORDED_FLOOD)
 
 
 @attack(memory=24)
 def a_flood_of_messages_on_record(w):
     """The same with messages that go on record: the flooder waits for the disk, nobody else does for him."""
-    count = 20000 if w.is_long else 5000
-    p = w.login()
-    piece = "".join("<message type='chat' to='worse@%s'><body>%d</body></message>" % (w.host, i) for i in range(500))
-    for _ in range(count // 500):
-        assert p.send(piece), "the stream was closed"
-    p.ping()
-    p.close()
+    flood(w, 20000 if w.is_whole else 5000, RECORDED_FLOOD)
 
 
 @attack(memory=24)
@@ -383,7 +439,7 @@ def twenty_thousand_contacts(w):
     """A contact list has its bound (5,000 here); what is beyond it is refused, and the list is still there."""
     p = w.login()
     refusals = 0
-    for i in range(20000 if w.is_long else 6000):
+    for i in range(20000 if w.is_whole else 6000):
         p.send("<iq type='set' id='r%d'><query xmlns='jabber:iq:roster'><item jid='c%d@elsewhere.example'/></query></iq>" % (i, i))
         if i % 100 == 99:
             refusals += p.ping().count(b"type='error'")
@@ -420,3 +476,85 @@ def sessions_that_bind_and_leave(w):
         p = w.login()
         p.send("<presence/>")
         p.close()
+
+
+# ---- who is killed
+
+
+class Held:
+    """SQLite: another process holds the file."""
+
+    def __init__(self, w):
+        self.path = w.server.store["path"]
+
+    def take(self):
+        self.db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+        self.db.execute("begin exclusive")
+
+    def give(self):
+        self.db.execute("rollback")
+        self.db.close()
+
+
+class Killed:
+    """PostgreSQL: all its processes get SIGKILL; it is started again."""
+
+    def __init__(self, w):
+        self.postgresql = w.postgresql
+
+    def take(self):
+        self.postgresql.kill()
+
+    def give(self):
+        self.postgresql.start()
+
+
+def wait_until(is_so, what, seconds=60):
+    give_up = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < give_up, "%s: not within %d s" % (what, seconds)
+        time.sleep(0.05)
+
+
+@attack(memory=24, late=20000)
+def the_database_is_killed(w):
+    """Without its database the server delivers what needs none as ever, and the rest by way of its spool, which it
+    empties when the database is back."""
+    def store():
+        return w.server.status()["store"]
+
+    way, p = (Killed if w.postgresql else Held)(w), w.login()
+    spooled = 0
+    way.take()
+    try:
+        wait_until(lambda: store()["spool_bytes"] > 20000, "the neighbours' messages are in the spool")
+        p.send("<iq type='set' id='r'><query xmlns='jabber:iq:roster'><item jid='x@elsewhere.example'/></query></iq>")
+        assert b"type='wait'" in p.until(rb"<iq[^>]* id='r'(?:.|\n)*</iq>"), "a change was taken"
+        assert b"<temporary-auth-failure" in answer_to(w, AUTH % "AGJhZAB4")[0], "a password could be looked at"
+        spooled = store()["spool_bytes"]
+    finally:
+        way.give()
+    p.close()
+    begun = time.monotonic()
+    wait_until(lambda: not store()["away"] and store()["spool_bytes"] == 0, "the spool is empty")
+    return "%d KB in the spool, emptied in %.1f s" % (spooled // 1024, time.monotonic() - begun)
+
+
+@attack(memory=24)
+def the_server_is_killed(w):
+    """After a SIGKILL in the middle of a flood the neighbours are back within seconds, nothing on record is lost to
+    them, and the new process is as small as the first."""
+    p = w.login()
+    p.send("".join("<message type='chat' to='worse@%s'><body>%d</body></message>" % (w.host, i) for i in range(5000)))
+    w.ask("dying")
+    w.server.kill()
+    p.close()
+    w.server.start()
+    back = w.ask("back")
+    bodies = w.server.query("select stanza from record where stanza like '%<body>Good night %'")
+    on_record = {int(re.search(r"<body>Good night (\d+)</body>", row[0]).group(1)) for row in bodies}
+    wait_until(lambda: on_record <= set(w.ask("received")["numbers"]), "all that is on record is received")
+    grown = (w.rss() - w.rss_at_start) / 1048576
+    assert grown < 24 or w.is_instrumented, "after the restart it has %.1f MB more than after the first start" % grown
+    return "back in %.1f s, %d messages on record, memory %+.1f MB to the first start" % (
+        max(back["recorded"], back["unrecorded"]), len(on_record), grown)

@@ -24,7 +24,7 @@ class Peer:
 
     def __init__(self, server, host, tls=True):
         self.host = host
-        self.socket = socket.create_connection(("127.0.0.1", server.tls_port if tls else server.port), 20)
+        self.socket = socket.create_connection(("127.0.0.1", server.tls_port if tls else server.port), 60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             if server.ca not in self.contexts:
