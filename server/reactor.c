@@ -352,6 +352,17 @@ static void on_spool_empty(void *arg)
 	transit_sweep(arg);
 }
 
+static void end_taken(struct reactor *r, void *arg)
+{
+	server_end_taken(r->server, arg);
+	mem_free(arg);
+}
+
+static void on_taken(void *arg, const char *who)
+{
+	reactor_post_run(arg, 0, end_taken, mem_strdup(who));
+}
+
 void reactor_configure(struct reactor *r)
 {
 	const struct limits_conf *l = &r->conf->limits;
@@ -412,6 +423,7 @@ struct reactor *reactor_new(struct server *srv, unsigned index)
 		r->relay = relay_new(r);
 	store_on_commit(r->store, on_commit, r);
 	store_on_replayed(r->store, on_spool_empty, r);
+	store_on_taken(r->store, on_taken, r);
 	return r;
 }
 

@@ -24,6 +24,9 @@
 #include "privilege.h"
 
 #define REACTORS_AUTO_MAX 16
+#define CLAIM_MS 30000 /* PostgreSQL notices within 20 s that a machine is gone */
+#define CLAIM_TOOL_MS 5000
+
 #define SIGNAL_TERM 0
 #define SIGNAL_INT 1
 #define SIGNAL_HUP 2
@@ -273,7 +276,7 @@ static void choose_database(struct server *srv)
 		.waiting_reads = 20000,
 		.spool = srv->admin_fd < 0 ? c->store.spool : NULL, /* it belongs to who delivers */
 		.spool_bytes = (uint64_t)c->store.spool_bytes,
-		.ends_predecessor = srv->admin_fd < 0,
+		.claim_wait_ms = srv->admin_fd < 0 ? CLAIM_MS : CLAIM_TOOL_MS,
 		.test_commit_delay_ms = (unsigned)c->store.test_commit_delay,
 	};
 }
@@ -308,6 +311,18 @@ static void give_up(struct server *srv)
 {
 	srv->failed = true;
 	server_stop(srv);
+}
+
+void server_end_taken(struct server *srv, const char *who)
+{
+	if (srv->failed)
+		return;
+	fail(srv,
+	     "the database belongs to another musterd now (%s), which was started on it while this one "
+	     "could "
+	     "not reach it. This one ends: two servers must not work on one database",
+	     who);
+	give_up(srv);
 }
 
 static void start_listening(struct reactor *r, void *arg)

@@ -60,6 +60,10 @@ int server_run_offline(const char *path, int fd, bool is_database_only);
  * Called on reactor 0; a second call does not wait for clients. */
 void server_stop(struct server *srv);
 
+/* Another musterd has taken the database (`who`): ends, as nothing can be written any more. Called on reactor 0,
+ * by each reactor's store. */
+void server_end_taken(struct server *srv, const char *who);
+
 /* Closes the listeners: who is connected stays, nobody new comes. Or opens them again. `done` runs when all
  * reactors have done so, with a sentence when one cannot open them (then all are closed). Called on reactor
  * 0. */

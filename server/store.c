@@ -82,7 +82,9 @@ struct database *database_open(const struct database_options *o, char **error)
 		mem_free(db);
 		return NULL;
 	}
-	if (!o->keeps_schema && (!migrate(db, error) || !away_open(db, error))) {
+	if (!o->keeps_schema &&
+	    (!migrate(db, error) || (db->engine->claim && !db->engine->claim(db, error)) ||
+	     !away_open(db, error))) {
 		database_close(db);
 		return NULL;
 	}
@@ -612,6 +614,18 @@ void store_on_replayed(struct store *s, void (*fn)(void *arg), void *arg)
 {
 	s->on_replayed = fn;
 	s->on_replayed_arg = arg;
+}
+
+void store_on_taken(struct store *s, void (*fn)(void *arg, const char *who), void *arg)
+{
+	s->on_taken = fn;
+	s->on_taken_arg = arg;
+}
+
+void store_taken(struct store *s, const char *who)
+{
+	if (s->on_taken)
+		s->on_taken(s->on_taken_arg, who);
 }
 
 void store_counts(const struct store *s, struct store_counts *out)

@@ -81,7 +81,8 @@ struct database_options {
 	const char *spool;         /* directory of the spool, or NULL: writes wait in memory */
 	uint64_t spool_bytes;      /* its bound */
 	bool keeps_schema;         /* runs no migrations: only to look at it */
-	bool ends_predecessor;     /* what an earlier process has left behind in the database ends first */
+	unsigned claim_wait_ms;    /* PostgreSQL: waits so long until no other process writes there, and is
+				      refused then; nobody else may write there from then on. 0: no claim */
 	unsigned test_commit_delay_ms; /* tests only: each group is held for so long before its commit */
 };
 
@@ -121,6 +122,8 @@ bool store_is_away(const struct store *s);
 bool store_is_spooling(const struct store *s);
 /* Called by `fn` whenever the spool has become empty. */
 void store_on_replayed(struct store *s, void (*fn)(void *arg), void *arg);
+/* Called by `fn` when another process has taken the database: nothing is written any more. `who` says which. */
+void store_on_taken(struct store *s, void (*fn)(void *arg, const char *who), void *arg);
 
 /* Runs one statement and gives its rows to `fn`. It starts after group `after` has been committed (0:
  * at once), so that a home reads what it wrote. Fails with STORE_AWAY at once (but not synchronously)

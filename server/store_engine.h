@@ -90,6 +90,7 @@ struct engine {
 	const char *name; /* also the folder of its migrations */
 	/* The node's part. */
 	bool (*open)(struct database *db, char **error);
+	bool (*claim)(struct database *db, char **error); /* there are tables now; NULL: nothing to do */
 	void (*close)(struct database *db);
 	char *(*durability)(struct database *db);
 	/* A blocking session, for start-up. */
@@ -147,6 +148,8 @@ struct store {
 	struct group *held;     /* what may not be spooled and may have happened: sent behind the spool */
 	void (*on_replayed)(void *arg);
 	void *on_replayed_arg;
+	void (*on_taken)(void *arg, const char *who);
+	void *on_taken_arg;
 	struct store_counts counts;
 	void (*on_commit)(void *arg, uint64_t ticket);
 	void *on_commit_arg;
@@ -159,6 +162,8 @@ void store_writer_up(struct store *s);   /* sends what waits */
 void store_writer_down(struct store *s); /* the group in flight is to be sent again when it is up */
 void store_reader_up(struct store *s);
 void store_reader_down(struct store *s); /* after store_read_failed for each read in flight */
+/* The database is another musterd's now: the writer will not come up again. */
+void store_taken(struct store *s, const char *who);
 /* Slow is away too: no answer in time, but the engine still waits for it. */
 void store_late(struct store *s, bool is_late);
 void store_group_committed(struct store *s); /* the writes' rows are filled in */

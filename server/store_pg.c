@@ -10,7 +10,8 @@
  * group is sent again. The old backend may still be busy with that group, even commit it, and must not
  * do so behind our newer groups: so each writing connection holds an advisory lock with the number of its
  * store, and the next one ends its predecessor and waits for that lock before it writes (the fence). What a
- * process that was killed has left is ended at the start (store_pg_start.c: sessions_end). */
+ * process that was killed has left, the next start waits for; and no other process may write to this database
+ * (store_pg_claim.c). */
 #include <stdio.h>
 #include <string.h>
 
@@ -33,6 +34,8 @@ enum expect_kind {
 	EXPECT_STATEMENT, /* what: struct write */
 	EXPECT_READ,      /* what: struct read */
 	EXPECT_FENCE,
+	EXPECT_STILL,      /* no row: the database is still this node's */
+	EXPECT_WATCH,      /* may fail */
 	EXPECT_SYNC,       /* behind a prepared statement or a read */
 	EXPECT_SYNC_FENCE, /* then the writer is up */
 	EXPECT_SYNC_UNIT   /* what: the first write of the transaction that ends here */
@@ -48,6 +51,7 @@ enum conn_state {
 	CONN_DOWN,     /* the timer runs: the pause before the next attempt */
 	CONN_STARTING, /* the timer runs: the time it may take */
 	CONN_UP,       /* the timer runs while an answer is expected */
+	CONN_TAKEN,    /* the database is another musterd's; nothing runs */
 	CONN_CLOSED
 };
 
@@ -95,6 +99,7 @@ static const struct sql sql_quiet = {
 static const struct sql sql_fence = { .name = "fence", .text = "select 1 from pg_advisory_lock($1)" };
 
 static void conn_lost(struct conn *c, const char *why);
+static void conn_shut(struct conn *c);
 static void on_poll(uv_poll_t *poll, int status, int events);
 static void group_feed(struct conn *c);
 
@@ -391,6 +396,18 @@ static void on_sync(struct conn *c)
 	}
 }
 
+/* Another musterd has the database. */
+static void conn_taken(struct conn *c, const PGresult *result)
+{
+	char *who = mem_strndup(PQgetvalue(result, 0, 0), (size_t)PQgetlength(result, 0, 0));
+
+	conn_shut(c);
+	c->state = CONN_TAKEN;
+	store_writer_down(c->store);
+	store_taken(c->store, who);
+	mem_free(who);
+}
+
 static void on_result(struct conn *c, const PGresult *result)
 {
 	ExecStatusType status = PQresultStatus(result);
@@ -425,6 +442,16 @@ static void on_result(struct conn *c, const PGresult *result)
 		expect_take(c);
 		if (is_error)
 			conn_lost(c, pg_error_text(result));
+		break;
+	case EXPECT_STILL:
+		expect_take(c);
+		if (is_error)
+			conn_lost(c, pg_error_text(result));
+		else if (PQntuples(result) > 0)
+			conn_taken(c, result);
+		break;
+	case EXPECT_WATCH:
+		expect_take(c);
 		break;
 	case EXPECT_SYNC_UNIT: /* the commit itself was refused; the sync still follows */
 		c->has_error = true;
@@ -555,9 +582,29 @@ static void conn_start(struct conn *c)
 	uv_timer_start(&c->timer, on_timer, c->store->db->options.timeout_ms, 0);
 }
 
+/* What comes before the first group: the fence, the claim, and silent triggers, in one transaction. */
+static bool conn_enter(struct conn *c)
+{
+	const struct pg_node *node = c->store->db->part;
+	const char *ours = node->claim ? node->claim : "";
+	const struct param fence[] = { P_INT(c->owner->fence) };
+	const struct param claim[] = { P_BYTES(ours, strlen(ours)) };
+
+	if (!conn_prepare(c, &sql_fence_end, fence, 1) || !conn_prepare(c, &sql_fence, fence, 1) ||
+	    !conn_prepare(c, &sql_pg_hold, NO_PARAMS) || !conn_prepare(c, &sql_pg_still, claim, 1) ||
+	    !conn_prepare(c, &sql_quiet, NO_PARAMS) ||
+	    !conn_send(c, &sql_fence_end, fence, 1, EXPECT_FENCE, NULL) ||
+	    !conn_send(c, &sql_fence, fence, 1, EXPECT_FENCE, NULL))
+		return false;
+	if (node->claim && (!conn_send(c, &sql_pg_hold, NO_PARAMS, EXPECT_FENCE, NULL) ||
+	                    !conn_send(c, &sql_pg_still, claim, 1, EXPECT_STILL, NULL)))
+		return false;
+	return conn_send(c, &sql_quiet, NO_PARAMS, EXPECT_FENCE, NULL) &&
+	       conn_sync(c, EXPECT_SYNC_FENCE, NULL);
+}
+
 static void conn_up(struct conn *c)
 {
-	const struct param fence[] = { P_INT(c->owner->fence) };
 	uv_timer_stop(&c->timer);
 	c->state = CONN_UP;
 	if (PQsetnonblocking(c->pg, 1) != 0 || !PQenterPipelineMode(c->pg)) {
@@ -569,12 +616,9 @@ static void conn_up(struct conn *c)
 		store_reader_up(c->store);
 		return;
 	}
-	if (conn_prepare(c, &sql_fence_end, fence, 1) && conn_prepare(c, &sql_fence, fence, 1) &&
-	    conn_prepare(c, &sql_quiet, NO_PARAMS) &&
-	    conn_send(c, &sql_fence_end, fence, 1, EXPECT_FENCE, NULL) &&
-	    conn_send(c, &sql_fence, fence, 1, EXPECT_FENCE, NULL) &&
-	    conn_send(c, &sql_quiet, NO_PARAMS, EXPECT_FENCE, NULL) &&
-	    conn_sync(c, EXPECT_SYNC_FENCE, NULL) && conn_flush(c))
+	if (conn_prepare(c, &sql_pg_watch, NO_PARAMS) &&
+	    conn_send(c, &sql_pg_watch, NO_PARAMS, EXPECT_WATCH, NULL) && conn_sync(c, EXPECT_SYNC, NULL) &&
+	    conn_enter(c) && conn_flush(c))
 		conn_watch(c);
 }
 
@@ -690,6 +734,7 @@ static void pg_store_close(struct store *s)
 const struct engine engine_postgresql = {
 	.name = "postgresql",
 	.open = pg_open,
+	.claim = pg_claim,
 	.close = pg_close,
 	.durability = pg_durability,
 	.session_open = pg_session_open,

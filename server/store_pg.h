@@ -35,6 +35,23 @@ PGconn *pg_connect(const struct database *db, const char *name, const char *time
                    char **error) MUST_CHECK;
 void pg_on_notice(void *arg, const char *message);
 
+/* ---- store_pg_claim.c: one musterd on one database */
+
+/* The node's part. */
+struct pg_node {
+	char *claim; /* who has the database: what this process has written down; NULL: it claims nothing */
+	void *session; /* holds the lock between pg_claim_open and pg_claim */
+};
+
+/* In this order, by each writing connection: have the lock; no row: the database is still ours, else who has
+ * it now. And before that, what need not succeed: PostgreSQL is to notice soon when we have gone. */
+extern const struct sql sql_pg_hold, sql_pg_still, sql_pg_watch;
+
+/* Waits until nobody else writes there, and takes over `session`. False, with a sentence, when somebody does. */
+bool pg_claim_open(struct database *db, void *session, char **error) MUST_CHECK;
+/* When there are tables. */
+bool pg_claim(struct database *db, char **error) MUST_CHECK;
+
 /* Of the engine's table. */
 bool pg_open(struct database *db, char **error);
 void pg_close(struct database *db);

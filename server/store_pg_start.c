@@ -14,9 +14,6 @@ enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_INT2 = 21, OID_INT4 = 2
 
 #define PASSWORD_BYTES 1024
 #define CONNECT_WORDS 6
-#define END_WAIT_MS 60000 /* for the sessions of an earlier process */
-#define END_PAUSE_MS 50
-#define END_SAY_MS 1000 /* then the log says why the start takes so long */
 
 /* ---- values on the wire: binary, with declared types */
 
@@ -261,43 +258,13 @@ char *pg_durability(struct database *db)
 
 void pg_close(struct database *db)
 {
-	(void)db; /* the connections belong to the stores */
-}
+	struct pg_node *node = db->part;
 
-static void keep_left(void *arg, const struct rows *rows)
-{
-	int64_t *left = arg;
-
-	left[0] = rows_int(rows, 0, 0);
-	left[1] = rows_int(rows, 0, 1);
-}
-
-/* A process that was killed may have left a group with a backend that is slow. It must not be committed when
- * this process has read what there is: nobody would hear of it. */
-static bool sessions_end(void *session, char **error)
-{
-	static const struct sql sql = {
-		.name = "sessions_end",
-		.text = "select count(pg_terminate_backend(pid)), min(pid) from pg_stat_activity"
-			" where datname = current_database() and application_name = '" PG_WRITING "'",
-	};
-	int64_t left[2] = { 0 }; /* how many, and the first one's process */
-
-	for (unsigned waited = 0; waited <= END_WAIT_MS; waited += END_PAUSE_MS) {
-		if (!pg_session_run(session, &sql, NO_PARAMS, keep_left, left, error))
-			return false;
-		if (left[0] == 0)
-			return true;
-		if (waited == END_SAY_MS)
-			log_info("store", NULL,
-			         "waiting for what an earlier musterd has left in PostgreSQL to end");
-		uv_sleep(END_PAUSE_MS);
-	}
-	*error =
-	    mem_printf("%lld sessions of an earlier musterd do not end: see why process %lld of PostgreSQL "
-	               "(\"musterd writing\" in pg_stat_activity) stands still",
-	               (long long)left[0], (long long)left[1]);
-	return false;
+	/* The connections belong to the stores. */
+	if (node->session)
+		pg_session_close(node->session);
+	mem_free(node->claim);
+	mem_free(node);
 }
 
 bool pg_open(struct database *db, char **error)
@@ -305,10 +272,14 @@ bool pg_open(struct database *db, char **error)
 	void *session = pg_session_open(db, error);
 	if (!session)
 		return false;
-	bool is_alone = !db->options.ends_predecessor || sessions_end(session, error);
-	pg_session_close(session);
-	if (!is_alone)
+	db->part = mem_zalloc(sizeof(struct pg_node));
+	if (!db->options.claim_wait_ms) {
+		pg_session_close(session);
+	} else if (!pg_claim_open(db, session, error)) {
+		pg_session_close(session);
+		pg_close(db);
 		return false;
+	}
 	char *durability = pg_durability(db);
 	if (strncmp(durability, "synchronous_commit=off", 22) == 0)
 		log_warn("store", NULL,
