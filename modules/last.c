@@ -7,13 +7,13 @@
 #define LAST_NS "jabber:iq:last"
 #define STATUS_MAX 1023 /* bytes of a farewell; a longer one is not kept */
 
+/* Until the last session ends; then it is stored. */
 struct last {
-	int64_t since; /* when the last session ended, Unix microseconds; 0: never heard of one */
-	char *status;  /* of the last unavailable presence, or NULL */
+	char *status; /* of the last unavailable presence, or NULL */
 };
 
-static const struct sql sql_load = {
-	.name = "last_load",
+static const struct sql sql_get = {
+	.name = "last_get",
 	.text = "select since, status from last_activity where owner = $1",
 };
 /* The account may have been removed meanwhile. */
@@ -24,26 +24,22 @@ static const struct sql sql_store = {
 	    " on conflict (owner) do update set since = excluded.since, status = excluded.status",
 };
 
-static enum verdict on_load(struct ctx *c, const struct rows *r)
-{
-	struct last *l;
-	const char *status;
-
-	if (rows_count(r) == 0)
-		return DONE;
-	l = home_data(c);
-	status = rows_text(r, 0, 1);
-	l->since = rows_int(r, 0, 0);
-	l->status = status ? mem_strdup(status) : NULL;
-	return DONE;
-}
-
 static void last_free(void *data)
 {
 	mem_free(((struct last *)data)->status);
 }
 
 /* ---- remembering */
+
+static void forget_status(struct ctx *c)
+{
+	struct last *l = home_data_if_any(c);
+
+	if (!l)
+		return;
+	mem_free(l->status);
+	l->status = NULL;
+}
 
 /* A broadcast of unavailable presence may say why. */
 static enum verdict on_presence(struct ctx *c)
@@ -54,23 +50,20 @@ static enum verdict on_presence(struct ctx *c)
 
 	if (c->stanza->type != PRESENCE_UNAVAILABLE || c->stanza->to)
 		return PASS;
+	forget_status(c);
 	e = element_child(c->stanza->root, "status", NULL);
 	text = e ? element_get_text(e, &c->scratch) : "";
+	if (!*text || strlen(text) > STATUS_MAX)
+		return PASS;
 	l = home_data(c);
-	mem_free(l->status);
-	l->status = *text && strlen(text) <= STATUS_MAX ? mem_strdup(text) : NULL;
+	l->status = mem_strdup(text);
 	return PASS;
 }
 
 /* Who comes back has taken his farewell back. */
 static enum verdict on_available(struct ctx *c)
 {
-	struct last *l = home_data_if_any(c);
-
-	if (l) {
-		mem_free(l->status);
-		l->status = NULL;
-	}
+	forget_status(c);
 	return PASS;
 }
 
@@ -86,15 +79,16 @@ static bool is_last_session(struct ctx *c)
 
 static enum verdict on_gone(struct ctx *c)
 {
-	struct last *l = home_data(c);
+	const struct last *l = home_data_if_any(c);
 	struct write *w;
 
 	if (!is_last_session(c))
 		return PASS;
-	l->since = now_us(c);
 	w = begin_write(c);
-	write_add(w, &sql_store, PARAMS(P_INT(l->since), P_TEXT(l->status), P_INT(home_account(c->home))));
+	write_add(w, &sql_store,
+	          PARAMS(P_INT(now_us(c)), P_TEXT(l ? l->status : NULL), P_INT(home_account(c->home))));
 	later(c, w);
+	forget_status(c);
 	return PASS;
 }
 
@@ -116,17 +110,22 @@ static enum verdict answer(struct ctx *c, int64_t seconds, const char *status)
 	return reply(c, result);
 }
 
+static enum verdict on_read(struct ctx *c, const struct rows *r)
+{
+	if (rows_status(r) != STORE_OK)
+		return refuse_unstored(c, r);
+	if (rows_count(r) == 0)
+		return refuse(c, ITEM_NOT_FOUND, "This account was never connected.");
+	return answer(c, (now_us(c) - rows_int(r, 0, 0)) / 1000000, rows_text(r, 0, 1));
+}
+
 static enum verdict on_account(struct ctx *c)
 {
-	const struct last *l = home_data_if_any(c);
-
 	if (!may_ask(c)) /* section 3 */
 		return refuse(c, FORBIDDEN, NULL);
 	if (!list_is_empty(home_sessions(c->home)))
 		return answer(c, 0, NULL);
-	if (!l || !l->since)
-		return refuse(c, ITEM_NOT_FOUND, "This account was never connected.");
-	return answer(c, (now_us(c) - l->since) / 1000000, l->status);
+	return fetch(c, on_read, &sql_get, PARAMS(P_INT(home_account(c->home))));
 }
 
 static enum verdict on_host(struct ctx *c)
@@ -150,7 +149,6 @@ static enum verdict on_client(struct ctx *c)
 static const char *const features[] = { LAST_NS, NULL };
 
 static const struct hook hooks[] = {
-	ON_LOAD(HOME_USER, &sql_load, on_load),
 	AT_STAGE(OUT, KEEP, ON_PRESENCE, HOME_USER, on_presence),
 	ON_EVENT(EVENT_SESSION_AVAILABLE, HOME_USER, on_available),
 	ON_EVENT(EVENT_SESSION_GONE, HOME_USER, on_gone),

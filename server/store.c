@@ -224,6 +224,12 @@ void store_read(struct store *s, uint64_t after, const struct sql *sql, const st
 		s->db->engine->send_read(s, r);
 }
 
+void store_flush_reads(struct store *s)
+{
+	if (s->db->engine->flush_reads && s->can_read)
+		s->db->engine->flush_reads(s);
+}
+
 /* Sends the reads that waited for a commit or for the first connection. */
 static void reads_start(struct store *s)
 {
@@ -434,6 +440,7 @@ void group_send(struct store *s)
 
 void store_flush(struct store *s)
 {
+	store_flush_reads(s);
 	if (!s->open && !s->is_spooling)
 		return;
 	away_watch(s);

@@ -173,8 +173,9 @@ uint64_t store_committed(const struct store *s);
 /* Called once by `fn` after each commit (or failure) of a group, when all callbacks of its writes
  * have run. */
 void store_on_commit(struct store *s, void (*fn)(void *arg, uint64_t ticket), void *arg);
-/* Sends the open group if none is in flight. The reactor calls it at the end of each turn. */
+/* Sends the reads, and the open group if none is in flight. The reactor calls it at the end of each turn. */
 void store_flush(struct store *s);
+void store_flush_reads(struct store *s); /* only these */
 
 /* They only grow, except those from waiting_reads on. 64 bits each: count.h says why. */
 struct store_counts {

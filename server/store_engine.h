@@ -106,6 +106,7 @@ struct engine {
 	void (*store_close)(struct store *s); /* then store_engine_closed */
 	void (*send_group)(struct store *s, struct group *g);
 	void (*send_read)(struct store *s, struct read *r);
+	void (*flush_reads)(struct store *s); /* where send_read only gathers them; or NULL */
 };
 extern const struct engine engine_postgresql, engine_sqlite;
 

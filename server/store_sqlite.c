@@ -33,8 +33,9 @@ struct sqlite_store {
 	uv_timer_t timer; /* looks for what is late; or the pause before the next attempt */
 	unsigned open_handles;
 	bool is_late;
-	unsigned pause_ms;  /* the last pause, 0 after a commit; the writer reads it */
-	struct list flight; /* of struct read, oldest first: sent and not answered */
+	unsigned pause_ms;                     /* the last pause, 0 after a commit; the writer reads it */
+	struct list flight;                    /* of struct read, oldest first: sent and not answered */
+	struct read *gathered, **gathered_end; /* in this turn: handed over together */
 	/* A group on its way through the writer. */
 	struct list writer_node;
 	struct group *todo;  /* handed over with writer_node */
@@ -53,6 +54,7 @@ struct sqlite_store {
 };
 
 static const struct sql sql_begin = { .name = "begin", .text = "begin immediate" };
+static const struct sql sql_begin_reads = { .name = "begin_reads", .text = "begin" };
 static const struct sql sql_commit = { .name = "commit", .text = "commit" };
 static const struct sql sql_rollback = { .name = "rollback", .text = "rollback" };
 static const struct sql sql_unit = { .name = "unit", .text = "savepoint unit" };
@@ -167,6 +169,21 @@ static void writer_main(void *arg)
 
 /* ---- a store's reader thread */
 
+/* All reads of one turn see one snapshot: its locks are taken once. The transaction must end, or later reads
+ * would not see what was committed meanwhile; an interrupt is the only reason to try that twice. */
+static void batch_run(struct link *l, struct read *batch)
+{
+	if (batch->next)
+		link_do(l, &sql_begin_reads);
+	for (struct read *r = batch; r; r = r->next) {
+		int rc = link_run(l, r->sql, r->params, r->count, &r->rows, &r->arena);
+		if (outcome_of(rc) == OUTCOME_REFUSED)
+			link_log_refused(l, r->sql);
+	}
+	while (!sqlite3_get_autocommit(l->db))
+		link_do(l, &sql_commit);
+}
+
 static void reader_main(void *arg)
 {
 	struct sqlite_store *p = arg;
@@ -181,11 +198,7 @@ static void reader_main(void *arg)
 		p->reads_end = &p->reads;
 		uv_mutex_unlock(&p->mutex);
 
-		for (struct read *r = batch; r; r = r->next) {
-			int rc = link_run(&p->link, r->sql, r->params, r->count, &r->rows, &r->arena);
-			if (outcome_of(rc) == OUTCOME_REFUSED)
-				link_log_refused(&p->link, r->sql);
-		}
+		batch_run(&p->link, batch);
 		uv_mutex_lock(&p->mutex);
 		*p->answered_end = batch;
 		p->answered_end = batch_end;
@@ -222,14 +235,24 @@ static void sqlite_send_read(struct store *s, struct read *r)
 	r->sent_at = uv_now(s->loop);
 	r->next = NULL;
 	list_append(&p->flight, &r->node);
-	uv_mutex_lock(&p->mutex);
-	bool was_empty = !p->reads;
-	*p->reads_end = r;
-	p->reads_end = &r->next;
-	if (was_empty)
-		uv_cond_signal(&p->cond);
-	uv_mutex_unlock(&p->mutex);
+	*p->gathered_end = r;
+	p->gathered_end = &r->next;
 	timer_set(p, s->db->options.timeout_ms);
+}
+
+/* One lock and one wake-up for all that a turn has asked. */
+static void sqlite_flush_reads(struct store *s)
+{
+	struct sqlite_store *p = s->part;
+	if (!p->gathered)
+		return;
+	uv_mutex_lock(&p->mutex);
+	*p->reads_end = p->gathered;
+	p->reads_end = p->gathered_end;
+	uv_cond_signal(&p->cond);
+	uv_mutex_unlock(&p->mutex);
+	p->gathered = NULL;
+	p->gathered_end = &p->gathered;
 }
 
 /* A read that is late is answered now; the thread gives it back later. */
@@ -341,6 +364,7 @@ static void sqlite_store_open(struct store *s)
 	p->node = s->db->part;
 	list_init(&p->flight);
 	list_init(&p->writer_node);
+	p->gathered_end = &p->gathered;
 	p->reads_end = &p->reads;
 	p->answered_end = &p->answered;
 	uv_async_init(s->loop, &p->async, on_async);
@@ -368,6 +392,7 @@ static void on_closed(uv_handle_t *handle)
 static void store_finish_close(struct sqlite_store *p)
 {
 	p->is_closing = false; /* once is enough */
+	sqlite_flush_reads(p->store);
 	if (p->link.db) {
 		uv_mutex_lock(&p->mutex);
 		p->is_stopping = true;
@@ -501,4 +526,5 @@ const struct engine engine_sqlite = {
 	.store_close = sqlite_store_close,
 	.send_group = sqlite_send_group,
 	.send_read = sqlite_send_read,
+	.flush_reads = sqlite_flush_reads,
 };

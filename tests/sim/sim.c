@@ -676,6 +676,7 @@ static bool step_read(void)
 	TELL("%s", r->sql->name);
 	sim->in_handler = true;
 	__real_store_read(sim->reactor->store, r->after, r->sql, r->params, r->count, on_read, r);
+	store_flush_reads(sim->reactor->store);
 	sim->in_handler = false;
 	while (!r->is_answered)
 		uv_run(&sim->reactor->loop, UV_RUN_ONCE);
