@@ -84,7 +84,7 @@ enum stream_pause {
 	PAUSE_PACE = 16    /* the peer sends faster than limits allow */
 };
 
-/* What has come in beyond the pace that limits allow, as the moments (microseconds of uv_hrtime) at which it
+/* What has come in beyond the pace that limits allow, as the moments (microseconds of uv_now) at which it
  * would have been fine. */
 struct pace {
 	int64_t bytes, stanzas;

@@ -17,7 +17,7 @@
 /* Adds what has come in to one of the counts; the stream pauses until that would have been fine. */
 static void pace_add(struct stream *s, int64_t *fine, int64_t amount, int64_t per_second)
 {
-	int64_t now = (int64_t)(uv_hrtime() / 1000), ahead;
+	int64_t now = (int64_t)uv_now(&s->reactor->loop) * 1000, ahead; /* as of this turn */
 
 	*fine = (*fine > now ? *fine : now) + amount * 1000000 / per_second;
 	ahead = *fine - now - BURST_SECONDS * 1000000;
@@ -241,8 +241,11 @@ static void stream_read_tls(struct stream *s, const char *data, size_t n)
 	ASSERT(io->out.len == 0);
 	io->in = data;
 	io->in_len = n;
-	while ((result = stream_decrypt(s, &got, &why)) == TLS_OK)
-		stream_feed(s, s->reactor->plain_buffer, got);
+	do {
+		result = stream_decrypt(s, &got, &why);
+		if (result == TLS_OK)
+			stream_feed(s, s->reactor->plain_buffer, got);
+	} while (result == TLS_OK && tls_has_more(s->ssl, io));
 	io->in_len = 0;
 	stream_send_tls(s); /* the handshake's part, an alert */
 	if (result == TLS_CLOSED)

@@ -277,6 +277,14 @@ unsigned tls_client_names(SSL *ssl, enum tls_name kind, struct arena *a, const c
 	return count;
 }
 
+/* Before each call that SSL_get_error may be asked about. ERR_clear_error walks over all places for errors,
+ * whether they hold any or not. */
+static void forget_errors(void)
+{
+	if (ERR_peek_error())
+		ERR_clear_error();
+}
+
 /* What a call that did not succeed means. */
 static enum tls_result judge(SSL *ssl, int returned, const char **why)
 {
@@ -296,7 +304,7 @@ enum tls_result tls_handshake(SSL *ssl, struct tls_io *io, const char **why)
 	struct connection *c = SSL_get_app_data(ssl);
 
 	ASSERT(BIO_get_data(SSL_get_rbio(ssl)) == io);
-	ERR_clear_error();
+	forget_errors();
 	int returned = SSL_do_handshake(ssl);
 	if (returned != 1)
 		return judge(ssl, returned, why);
@@ -308,14 +316,19 @@ enum tls_result tls_handshake(SSL *ssl, struct tls_io *io, const char **why)
 enum tls_result tls_read(SSL *ssl, char *out, size_t size, size_t *got, const char **why)
 {
 	*got = 0;
-	ERR_clear_error();
+	forget_errors();
 	int returned = SSL_read_ex(ssl, out, size, got);
 	return returned == 1 ? TLS_OK : judge(ssl, returned, why);
 }
 
+bool tls_has_more(const SSL *ssl, const struct tls_io *io)
+{
+	return io->in_len > 0 || SSL_has_pending(ssl);
+}
+
 enum tls_result tls_write(SSL *ssl, const char *data, size_t n, const char **why)
 {
-	ERR_clear_error();
+	forget_errors();
 	while (n) { /* a turn per record; nearly always one */
 		size_t written = 0;
 		int returned = SSL_write_ex(ssl, data, n, &written);
@@ -333,9 +346,9 @@ enum tls_result tls_write(SSL *ssl, const char *data, size_t n, const char **why
 
 void tls_shutdown(SSL *ssl)
 {
-	ERR_clear_error();
+	forget_errors();
 	if (SSL_in_init(ssl))
 		return;    /* no handshake, or broken: an alert has been sent already */
 	SSL_shutdown(ssl); /* 0: the peer's own is not there yet; nobody waits for it */
-	ERR_clear_error();
+	forget_errors();
 }

@@ -97,6 +97,9 @@ enum tls_result tls_handshake(SSL *ssl, struct tls_io *io, const char **why);
 /* Reads plaintext; *got bytes, at most one record. TLS_WANT_READ when io->in is used up; TLS_CLOSED after
  * the peer's close_notify. */
 enum tls_result tls_read(SSL *ssl, char *out, size_t size, size_t *got, const char **why);
+/* Whether tls_read may find more. Asking it in vain costs as much as a short record: OpenSSL makes itself a buffer
+ * for what may come, and frees it. */
+bool tls_has_more(const SSL *ssl, const struct tls_io *io);
 /* Encrypts all of it into io->out (never blocks: the BIO takes everything). */
 enum tls_result tls_write(SSL *ssl, const char *data, size_t n, const char **why);
 /* Sends close_notify into io->out. */
