@@ -9,6 +9,7 @@ killed meanwhile and finds what it had put into its spool. What must hold, besid
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -59,6 +60,43 @@ class DiskFull:
 
     def give(self):
         os.unlink(self.filler)
+
+
+class Immutable:
+    """SQLite: nobody may write its files any more, as on a file system that has become read-only. (A file system with
+    open files cannot be told to; `chattr +i` also holds for who has them open, on ext4 at least.)"""
+
+    def __init__(self, server):
+        self.path = os.path.join(server.dir, "database", "muster.db")
+
+    @staticmethod
+    def can(directory):
+        """Whether that is so here, and for us."""
+        if not shutil.which("chattr"):
+            return False
+        path = os.path.join(directory, "immutable")
+        with open(path, "wb", buffering=0) as f:
+            subprocess.run(["chattr", "+i", path], capture_output=True)
+            try:
+                f.write(b"x")
+                return False
+            except OSError:
+                return True
+            finally:
+                subprocess.run(["chattr", "-i", path], capture_output=True)
+                os.unlink(path)
+
+    def change(self, how):
+        # Not the index of the log, which is mapped into memory: it is nobody's data.
+        for suffix in ("", "-wal"):
+            if os.path.exists(self.path + suffix):
+                subprocess.run(["chattr", how, self.path + suffix], check=True)
+
+    def take(self):
+        self.change("+i")
+
+    def give(self):
+        self.change("-i")
 
 
 class Postgres:
@@ -156,7 +194,7 @@ class NoConnection(Postgres):
         self.query("alter database %s with allow_connections true" % self.name)
 
 
-WAYS = {"sqlite": (Locked, DiskFull),
+WAYS = {"sqlite": (Locked, DiskFull, Immutable),
         "postgresql": (Stopped, Frozen, NoRoom, ReadOnly, TableLocked, NoConnection)}
 
 
@@ -262,7 +300,7 @@ class World(kill.World):
         before = self.spool_files()
         if not before:
             raise Failure("the spool was empty when the server was killed")
-        if type(way) in (Locked, Stopped, Frozen, NoConnection):
+        if type(way) in (Locked, Immutable, Stopped, Frozen, NoConnection):
             self.refuse_to_start()
         if self.spool_files() != before:
             raise Failure("a start without database has altered the spool")
