@@ -1,6 +1,6 @@
 /* directory.h - what administrators say of an account, as words by which the search finds it: rows of table
- * `directory` beside those that module vcard writes of the account's own card. For admin_group.c, admin_cert.c
- * and admin_import.c. */
+ * `directory` beside those that module vcard writes of the account's own card. For admin_group.c, admin_cert.c,
+ * admin_import.c and live.c. */
 #ifndef MUSTER_DIRECTORY_H
 #define MUSTER_DIRECTORY_H
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "directory.h"
 #include "home.h"
 #include "log.h"
 #include "server.h"
@@ -131,40 +132,62 @@ static void job_homes(struct job *j)
 
 static const struct sql sql_names = {
 	.name = "live_names",
-	.text = "select a.name, h.name, m.contact_group from account a join host h on h.id = a.host"
-		" left join contact_group_member m on m.account = a.id where a.id = any ($1::bigint[])",
+	.text = "select a.id, a.name, h.name, a.display, a.email, m.contact_group"
+		" from account a join host h on h.id = a.host"
+		" left join contact_group_member m on m.account = a.id"
+		" where a.id = any ($1::bigint[]) order by a.id",
 };
 
-static void job_name(struct job *j, const char *name, const char *domain)
+static void on_words(void *arg, const struct rows *rows)
 {
+	(void)arg;
+	if (rows_status(rows) != STORE_OK)
+		log_warn("live", NULL,
+		         "names that were changed by SQL could not be made known to the search; "
+		         "\"musterctl user name\" does it again");
+}
+
+/* An account: its address, and the words by which the search finds it. */
+static void job_account(struct job *j, const struct rows *rows, unsigned i, struct write *words)
+{
+	const char *name = rows_text(rows, i, 1), *domain = rows_text(rows, i, 2);
 	struct jid *jid = jid_make(name, domain, NULL);
 
-	if (jid)
-		j->names[j->name_count++] = jid;
-	else
+	if (!jid) {
 		log_error("live", NULL, "the account '%s' of %s has no valid name, and cannot be used",
 		          name, domain);
+		return;
+	}
+	j->names[j->name_count++] = jid;
+	directory_set_name(words, jid, rows_text(rows, i, 3));
+	directory_set_email(words, jid, rows_text(rows, i, 4));
 }
 
 static void on_names(void *arg, const struct rows *rows)
 {
 	struct job *j = arg;
 	struct live *l = j->live;
+	struct write *words;
+	int64_t last = 0;
 
 	if (rows_status(rows) != STORE_OK) {
 		for (unsigned i = 0; i < j->keys.count; i++)
 			keys_add(&l->accounts, j->keys.ids[i]);
 		timer_set(&l->server->reactors[0]->wheel, &l->timer, RETRY_MS);
 		job_free(j);
-		l->is_busy = false;
+		job_end(l);
 		return;
 	}
+	words = write_new(l->server->reactors[0]->store, 0);
 	j->names = mem_alloc((rows_count(rows) + 1) * sizeof *j->names);
-	for (unsigned i = 0; i < rows_count(rows); i++)
-		job_name(j, rows_text(rows, i, 0), rows_text(rows, i, 1));
-	for (unsigned i = 0; i < rows_count(rows); i++)
-		if (!rows_is_null(rows, i, 2))
-			keys_add(&l->groups, rows_int(rows, i, 2)); /* its name stands there too */
+	for (unsigned i = 0; i < rows_count(rows); i++) { /* one for each group that an account is in */
+		if (rows_int(rows, i, 0) != last)
+			job_account(j, rows, i, words);
+		last = rows_int(rows, i, 0);
+		if (!rows_is_null(rows, i, 5))
+			keys_add(&l->groups, rows_int(rows, i, 5)); /* its name stands there too */
+	}
+	write_commit(words, on_words, NULL);
 	job_homes(j);
 }
 
