@@ -26,14 +26,22 @@ json_t *admin_time(int64_t seconds)
 	char text[32];
 	struct tm utc;
 	time_t t = (time_t)seconds;
+
 	gmtime_r(&t, &utc);
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
 	return json_string(text);
 }
 
+void admin_refuse_unknown(struct request *r, const char *jid)
+{
+	request_failf(r, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
+	              "There is no account %s.", jid);
+}
+
 bool admin_store_ok(struct request *r, const struct rows *rows)
 {
 	const struct server *srv = request_server(r);
+
 	if (rows_status(rows) == STORE_OK && !srv->is_stopping)
 		return true;
 	if (srv->is_stopping)
@@ -52,6 +60,7 @@ bool admin_store_ok(struct request *r, const struct rows *rows)
 const struct host *admin_host(struct request *r, const char *name)
 {
 	char prepared[JID_PART_MAX + 1];
+
 	if (!jid_prepare_domain(name, strlen(name), prepared)) {
 		request_failf(r, CONTROL_USAGE, "A domain is something like \"example.org\".",
 		              "\"%.200s\" is no valid domain.", name);
@@ -75,6 +84,7 @@ struct jid *admin_account(struct request *r, bool or_session)
 {
 	const char *text = request_arg(r, "jid");
 	struct jid *j = jid_parse(text, strlen(text));
+
 	request_at_end(r, on_account_end, j);
 	if (!j || !jid_has_local(j) || (jid_has_resource(j) && !or_session)) {
 		request_failf(r, CONTROL_USAGE, "An account is something like \"romeo@example.org\".",
@@ -90,6 +100,7 @@ void admin_lines_add(json_t *array, const char *lines, const char *about)
 	while (lines && *lines) {
 		size_t n = strcspn(lines, "\n");
 		char *line = mem_strndup(lines, n);
+
 		if (n && (!about || strstr(line, about)))
 			json_array_append_new(array, json_string(line));
 		mem_free(line);
@@ -100,6 +111,7 @@ void admin_lines_add(json_t *array, const char *lines, const char *about)
 json_t *admin_lines(const char *lines, const char *about)
 {
 	json_t *array = json_array();
+
 	admin_lines_add(array, lines, about);
 	return array;
 }
@@ -114,6 +126,7 @@ struct reload_job {
 static void on_reload_end(void *arg)
 {
 	struct reload_job *job = arg;
+
 	mem_free(job->notes);
 }
 
@@ -121,6 +134,7 @@ static void on_reloaded(void *arg, bool ok, const char *problems)
 {
 	struct reload_job *job = arg;
 	json_t *warnings;
+
 	if (!ok) {
 		request_fail(
 		    job->request, CONTROL_AWAY,
@@ -137,6 +151,7 @@ static void on_reloaded(void *arg, bool ok, const char *problems)
 static void reload(struct request *r)
 {
 	struct reload_job *job = arena_zalloc(request_arena(r), sizeof(*job));
+
 	job->request = r;
 	request_at_end(r, on_reload_end, job);
 	if (server_reload(request_server(r), on_reloaded, job, &job->notes))
@@ -151,6 +166,7 @@ static void reload(struct request *r)
 static void stop(struct request *r)
 {
 	struct server *srv = request_server(r);
+
 	request_done(r, NULL);
 	server_stop(srv);
 }

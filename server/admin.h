@@ -77,6 +77,8 @@ const struct host *admin_host(struct request *r, const char *name);
 /* The address in argument "jid", of an account on a served host; with a resource only where `or_session`.
  * Lives as long as the request. NULL: the request has been refused. */
 struct jid *admin_account(struct request *r, bool or_session);
+/* Fails the request: there is no account with that address. */
+void admin_refuse_unknown(struct request *r, const char *jid);
 /* Whether the database did its work and the server is not stopping; else the request has been failed. */
 bool admin_store_ok(struct request *r, const struct rows *rows);
 /* Whether the database is there to take a change; else the request has been failed. */

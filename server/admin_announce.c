@@ -32,6 +32,7 @@ struct announcement {
 static void on_end(void *arg)
 {
 	struct announcement *a = arg;
+
 	stanza_unref(a->message);
 	jid_unref(a->host);
 }
@@ -41,6 +42,7 @@ static void send_to(struct reactor *r, struct announcement *a, struct jid *accou
 	struct envelope *e = envelope_new(r, ENV_STANZA);
 	enum home_kind kind;
 	unsigned target = router_home_of(r, account, &kind);
+
 	e->dir = IN;
 	e->home_kind = (uint8_t)kind;
 	e->from = jid_ref(a->host);
@@ -62,6 +64,7 @@ static void done(struct announcement *a)
 static bool is_available(struct home *h)
 {
 	const struct session *s;
+
 	SESSION_EACH (s, h)
 		if (s->presence)
 			return true;
@@ -73,8 +76,10 @@ static void tell_online(struct reactor *r, void *arg)
 {
 	struct announcement *a = arg;
 	struct hash_node *n = NULL;
+
 	while ((n = hash_walk(&r->homes, n))) {
 		struct home *h = CONTAINER_OF(n, struct home, node);
+
 		if (h->kind == HOME_USER && jid_domain_len(h->jid) == a->host->len &&
 		    memcmp(jid_domain(h->jid), a->host->text, a->host->len) == 0 && is_available(h))
 			send_to(r, a, h->jid);
@@ -100,12 +105,14 @@ static void next_page(struct announcement *a)
 static void count_waking(struct reactor *r, void *arg)
 {
 	struct announcement *a = arg;
+
 	a->waking += r->waking_homes;
 }
 
 static void on_waking_counted(struct server *srv, void *arg)
 {
 	struct announcement *a = arg;
+
 	if (a->waking < WAKING_ENOUGH)
 		next_page(a);
 	else
@@ -133,10 +140,12 @@ static void on_page(void *arg, const struct rows *rows)
 {
 	struct announcement *a = arg;
 	unsigned count = rows_count(rows);
+
 	if (!admin_store_ok(a->request, rows))
 		return;
 	for (unsigned i = 0; i < count; i++) {
 		struct jid *account = jid_make(rows_text(rows, i, 0), a->host->text, NULL);
+
 		if (account)
 			send_to(admin_reactor(a->request), a, account);
 		jid_unref(account);
@@ -156,6 +165,7 @@ static void on_page(void *arg, const struct rows *rows)
 void admin_announce(struct request *r)
 {
 	const struct host *host = admin_host(r, request_arg(r, "host"));
+
 	if (!host)
 		return;
 	const char *subject = request_arg(r, "subject");

@@ -10,9 +10,11 @@
 static json_t *pieces_json(const char *text, const char *separators)
 {
 	json_t *array = json_array();
+
 	while (text && *text) {
 		size_t n = strcspn(text, separators);
 		char *piece = mem_strndup(text, n);
+
 		if (n)
 			json_array_append_new(array, json_string(piece));
 		mem_free(piece);
@@ -43,6 +45,7 @@ static json_t *cert_json(const struct tls_cert *cert, int64_t now)
 {
 	bool is_there = cert->until != 0;
 	int64_t left = cert->until - now;
+
 	return json_pack(
 	    "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "domain", cert->domain, "state",
 	    cert_state(cert, now), "expires", is_there ? admin_time(cert->until) : json_null(), "days_left",
@@ -55,6 +58,7 @@ void admin_cert_list(struct request *r)
 {
 	const char *name = request_arg(r, "host");
 	const struct host *only = name ? admin_host(r, name) : NULL;
+
 	if (name && !only)
 		return;
 	unsigned count;
@@ -79,6 +83,7 @@ static const struct sql sql_email = {
 static void on_email(void *arg, const struct rows *rows)
 {
 	struct request *r = arg;
+
 	if (rows_status(rows) == STORE_FAILED) {
 		request_fail(
 		    r, CONTROL_REFUSED, "Another account of this domain has this e-mail address.",
@@ -88,8 +93,7 @@ static void on_email(void *arg, const struct rows *rows)
 	if (!admin_store_ok(r, rows))
 		return;
 	if (rows_count(rows) == 0)
-		request_failf(r, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
-		              "There is no account %s.", request_arg(r, "jid"));
+		admin_refuse_unknown(r, request_arg(r, "jid"));
 	else
 		request_done(r, json_pack("{s:s}", "jid", request_arg(r, "jid")));
 }
@@ -97,6 +101,7 @@ static void on_email(void *arg, const struct rows *rows)
 void admin_user_email(struct request *r)
 {
 	struct jid *j = admin_account(r, false);
+
 	if (!j)
 		return;
 	const char *email = request_arg(r, "email");

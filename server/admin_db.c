@@ -64,6 +64,7 @@ static void on_count(void *arg, const struct rows *rows)
 static void note_migration(void *arg, unsigned number, const char *name, bool is_applied)
 {
 	json_t *result = arg;
+
 	if (is_applied)
 		json_object_set_new(result, "schema", json_integer(number));
 	else
@@ -79,6 +80,7 @@ static void advise(struct report *p, const char *finding, const char *advice)
 static void note_durability(struct report *p, struct database *db)
 {
 	char *text = database_durability(db);
+
 	json_object_set_new(p->result, "durability", json_string(text));
 	if (strncmp(text, "synchronous_commit=off", 22) == 0)
 		advise(p, "PostgreSQL may lose what it has confirmed",
@@ -89,6 +91,7 @@ static void note_durability(struct report *p, struct database *db)
 static bool look_at(struct report *p, struct database *db, const struct look *look)
 {
 	int64_t count = 0;
+
 	if (look->is_leftover && !p->is_offline)
 		return true;
 	if (!database_run(db, look->sql, NO_PARAMS, on_count, &count, &p->error))
@@ -123,6 +126,7 @@ static void examine(struct report *p, struct database *db)
 static bool database_is_there(struct report *p)
 {
 	const struct database_options *o = p->options;
+
 	if (o->is_postgresql || p->migrates || access(o->path, F_OK) == 0)
 		return true;
 	advise(p, "the database is not there yet",
@@ -134,6 +138,7 @@ static void work(uv_work_t *w)
 {
 	struct report *p = w->data;
 	struct database_options o = *p->options;
+
 	p->result = json_pack(
 	    "{s:s, s:s, s:i, s:[], s:[]}", "engine", o.is_postgresql ? "postgresql" : "sqlite", "place",
 	    o.is_postgresql ? "(store.conninfo)" : o.path, "schema", 0, "pending", "findings");
@@ -153,6 +158,7 @@ static void on_examined(uv_work_t *w, int status)
 {
 	struct report *p = w->data;
 	char *error = p->error; /* the report ends with its request */
+
 	(void)status;
 	if (error) {
 		json_decref(p->result);
@@ -167,6 +173,7 @@ static void report_start(struct request *r, bool migrates)
 {
 	const struct server *srv = request_server(r);
 	struct report *p = arena_zalloc(request_arena(r), sizeof(*p));
+
 	p->request = r;
 	p->options = &srv->database_options;
 	p->open = srv->db;
@@ -211,12 +218,14 @@ static void on_closed(void *arg)
 static void on_ended(void *arg)
 {
 	struct server *srv = arg;
+
 	control_close(srv->control, on_closed, srv);
 }
 
 void admin_db_serve(struct server *srv)
 {
 	uv_loop_t loop;
+
 	ASSERT(uv_loop_init(&loop) == 0);
 	srv->control = control_adopt(&loop, srv->admin_fd, commands, srv, on_ended);
 	uv_run(&loop, UV_RUN_DEFAULT);

@@ -299,8 +299,7 @@ static void on_named(void *arg, const struct rows *rows)
 	if (!admin_store_ok(job->request, rows))
 		return;
 	if (rows_count(rows) == 0) {
-		request_failf(job->request, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
-		              "There is no account %s.", job->jid->text);
+		admin_refuse_unknown(job->request, job->jid->text);
 		return;
 	}
 	server_reload_groups_of(request_server(job->request), job->jid, on_reloaded, job);

@@ -38,6 +38,7 @@ struct host_job {
 static void on_hosts_reloaded(void *arg, bool ok, const char *problems)
 {
 	struct host_job *job = arg;
+
 	if (!ok) {
 		request_fail(
 		    job->request, CONTROL_AWAY,
@@ -52,6 +53,7 @@ static void on_hosts_reloaded(void *arg, bool ok, const char *problems)
 static void on_host_written(void *arg, const struct rows *rows)
 {
 	struct host_job *job = arg;
+
 	if (!admin_store_ok(job->request, rows))
 		return;
 	if (job->is_new && rows_count(rows) == 0)
@@ -81,6 +83,7 @@ void admin_host_add(struct request *r)
 {
 	const char *name = request_arg(r, "name");
 	char *prepared = arena_alloc(request_arena(r), JID_PART_MAX + 1);
+
 	if (!jid_prepare_domain(name, strlen(name), prepared))
 		request_failf(r, CONTROL_USAGE, "A domain is something like \"example.org\".",
 		              "\"%.200s\" is no valid domain.", name);
@@ -162,6 +165,7 @@ void admin_host_show(struct request *r)
 void admin_host_remove(struct request *r)
 {
 	const struct host *h = admin_host(r, request_arg(r, "name"));
+
 	if (h)
 		host_job_write(r, arena_strdup(request_arena(r), h->jid->text), false);
 }
@@ -170,9 +174,11 @@ void admin_host_list(struct request *r)
 {
 	const struct hosts *hosts = admin_reactor(r)->hosts;
 	json_t *rows = json_array();
+
 	for (unsigned i = 0; i < hosts->count; i++) {
 		const struct host *h = &hosts->list[i];
 		int64_t expiry = tls_certs_expiry(hosts->certs, h->jid->text);
+
 		json_array_append_new(rows, json_pack("{s:s, s:b, s:o}", "name", h->jid->text, "record",
 		                                      h->policy.record, "certificate_expires",
 		                                      expiry ? admin_time(expiry) : json_null()));

@@ -174,6 +174,7 @@ static struct import_job *job_new(struct request *r)
 {
 	struct import_job *job = arena_zalloc(request_arena(r), sizeof(*job));
 	const char *batch = request_arg(r, "batch");
+
 	job->request = r;
 	job->batch = strtoll(batch, NULL, 10);
 	if (job->batch > 0)
@@ -185,6 +186,7 @@ static struct import_job *job_new(struct request *r)
 static void on_done(void *arg, const struct rows *rows)
 {
 	struct import_job *job = arg;
+
 	if (admin_store_ok(job->request, rows))
 		request_done(job->request, NULL);
 }
@@ -194,6 +196,7 @@ static void on_done(void *arg, const struct rows *rows)
 static void on_exists(void *arg, const struct rows *rows)
 {
 	struct request *r = arg;
+
 	if (!admin_store_ok(r, rows))
 		return;
 	json_t *names = json_array(), *emails = json_object();
@@ -211,6 +214,7 @@ static const char *json_text(struct arena *a, const json_t *value)
 {
 	size_t n = json_dumpb(value, NULL, 0, JSON_COMPACT);
 	char *text = arena_alloc(a, n + 1);
+
 	json_dumpb(value, text, n, JSON_COMPACT);
 	text[n] = '\0';
 	return text;
@@ -219,6 +223,7 @@ static const char *json_text(struct arena *a, const json_t *value)
 void admin_import_exists(struct request *r)
 {
 	const struct host *h = admin_host(r, request_arg(r, "host"));
+
 	if (!h)
 		return;
 	const char *names = json_text(request_arena(r), request_list(r, "names"));
@@ -231,6 +236,7 @@ static void on_begun(void *arg, const struct rows *rows)
 {
 	struct request *r = arg;
 	char number[24];
+
 	if (!admin_store_ok(r, rows))
 		return;
 	snprintf(number, sizeof(number), "%lld", (long long)admin_reactor(r)->now);
@@ -240,6 +246,7 @@ static void on_begun(void *arg, const struct rows *rows)
 void admin_import_begin(struct request *r)
 {
 	struct reactor *reactor = admin_reactor(r);
+
 	if (!admin_may_write(r))
 		return;
 	struct write *w = write_new(reactor->store, 0);
@@ -250,6 +257,7 @@ void admin_import_begin(struct request *r)
 void admin_import_drop(struct request *r)
 {
 	struct import_job *job = job_new(r);
+
 	if (!job)
 		return;
 	struct write *w = write_new(admin_reactor(r)->store, 0);
@@ -281,6 +289,7 @@ static struct param int_param(const json_t *value)
 static bool key_param(const json_t *value, unsigned char out[SASL_SALT_MAX], struct param *param)
 {
 	size_t n = 0;
+
 	*param = P_NULL;
 	if (!json_is_string(value))
 		return true;
@@ -300,6 +309,7 @@ static bool row_add(const struct import_job *job, struct write *w, const json_t 
 	const char *name = json_string_value(json_array_get(row, ROW_NAME));
 	const struct host *h =
 	    host ? hosts_find(admin_reactor(job->request)->hosts, host, strlen(host)) : NULL;
+
 	if (!h || !name || json_array_size(row) != ROW_CELLS)
 		return false;
 	params[0] = P_INT(job->batch);
@@ -330,6 +340,7 @@ void admin_import_rows(struct request *r)
 	const json_t *rows = request_list(r, "rows"), *row;
 	struct import_job *job = job_new(r);
 	size_t i;
+
 	if (!job || !admin_may_write(r))
 		return;
 	struct write *w = write_new(admin_reactor(r)->store, 0);
@@ -350,6 +361,7 @@ void admin_import_rows(struct request *r)
 static void on_told(struct server *srv, void *arg)
 {
 	struct import_job *job = arg;
+
 	(void)srv;
 	request_done(job->request, json_pack("{s:I}", "lost", (json_int_t)job->lost));
 }
@@ -363,6 +375,7 @@ static void forget_absents(struct reactor *r, void *arg)
 static void on_groups(void *arg, bool ok)
 {
 	struct import_job *job = arg;
+
 	if (ok)
 		server_each(request_server(job->request), forget_absents, on_told, job);
 	else
@@ -375,6 +388,7 @@ static void on_groups(void *arg, bool ok)
 static void on_ended(void *arg, const struct rows *rows)
 {
 	struct import_job *job = arg;
+
 	if (!admin_store_ok(job->request, rows))
 		return;
 	for (unsigned i = 0; i < rows_count(rows); i++)
@@ -388,6 +402,7 @@ static void portion_write(struct import_job *job)
 {
 	struct write *w = write_new(admin_reactor(job->request)->store, 0);
 	int64_t from = job->line, to = from + LINES_AT_ONCE - 1;
+
 	for (unsigned i = job->updates ? 0 : 1; i < COUNT_OF(steps); i++)
 		write_add(w, steps[i], PARAMS(P_INT(job->batch), P_INT(from), P_INT(to)));
 	job->line = to + 1;
@@ -408,6 +423,7 @@ static void go_on(struct import_job *job)
 static void on_portion(void *arg, const struct rows *rows)
 {
 	struct import_job *job = arg;
+
 	if (admin_store_ok(job->request, rows))
 		go_on(job);
 }
@@ -415,6 +431,7 @@ static void on_portion(void *arg, const struct rows *rows)
 static void on_decided(void *arg, const struct rows *rows)
 {
 	struct import_job *job = arg;
+
 	if (!admin_store_ok(job->request, rows))
 		return;
 	job->line = 1;
@@ -425,6 +442,7 @@ void admin_import_commit(struct request *r)
 {
 	const char *mode = request_arg(r, "mode");
 	struct import_job *job = job_new(r);
+
 	if (!job || !admin_may_write(r))
 		return;
 	job->lines = strtoll(request_arg(r, "lines"), NULL, 10);
@@ -449,6 +467,7 @@ struct decided {
 static void on_decided_rows(void *arg, const struct rows *rows)
 {
 	struct decided *d = arg;
+
 	for (unsigned i = 0; i < rows_count(rows) && d->count < DECIDED_MAX; i++) {
 		d->list[d->count].batch = rows_int(rows, i, 0);
 		d->list[d->count].updates = strcmp(rows_text(rows, i, 1), "update") == 0;
@@ -460,6 +479,7 @@ static void on_decided_rows(void *arg, const struct rows *rows)
 static bool portion_run(struct database *db, int64_t batch, int64_t from, bool updates, char **error)
 {
 	bool ok = true;
+
 	for (unsigned i = updates ? 0 : 1; ok && i < COUNT_OF(steps); i++)
 		ok = database_run(db, steps[i],
 		                  PARAMS(P_INT(batch), P_INT(from), P_INT(from + LINES_AT_ONCE - 1)), NULL,
@@ -471,6 +491,7 @@ bool admin_import_finish(struct database *db, char **error)
 {
 	struct decided d = { 0 };
 	bool ok = database_run(db, &sql_decided, NO_PARAMS, on_decided_rows, &d, error);
+
 	for (unsigned i = 0; ok && i < d.count; i++) {
 		log_info("import", NULL, "goes on with an import that was under way when the server ended");
 		for (int64_t line = 1; ok && line <= d.list[i].lines; line += LINES_AT_ONCE)

@@ -68,6 +68,7 @@ struct list_job {
 static void on_list_end(void *arg)
 {
 	struct list_job *job = arg;
+
 	hosts_unref(job->hosts);
 	arena_free(&job->page);
 }
@@ -85,6 +86,7 @@ static void list_go_on(void *arg)
 {
 	struct list_job *job = arg;
 	const struct server *srv = request_server(job->request);
+
 	if (srv->is_stopping || request_is_gone(job->request) || job->host == job->end)
 		request_done(job->request, NULL);
 	else
@@ -94,6 +96,7 @@ static void list_go_on(void *arg)
 static json_t *text_or_null(const struct rows *rows, unsigned i, unsigned column)
 {
 	const char *text = rows_text(rows, i, column);
+
 	return text ? json_string(text) : json_null();
 }
 
@@ -101,6 +104,7 @@ static json_t *groups_json(const struct rows *rows, unsigned i, unsigned column)
 {
 	const char *text = rows_text(rows, i, column);
 	json_t *groups = text ? json_loads(text, 0, NULL) : NULL;
+
 	return groups ? groups : json_array();
 }
 
@@ -108,6 +112,7 @@ static json_t *bytes_json(struct list_job *job, const struct rows *rows, unsigne
 {
 	size_t n = 0;
 	const char *bytes = rows_bytes(rows, i, column, &n);
+
 	return bytes ? json_string(base64_encode(&job->page, bytes, n)) : json_null();
 }
 
@@ -120,6 +125,7 @@ static json_t *account_json(struct list_job *job, const struct rows *rows, unsig
 	    json_pack("{s:s, s:o, s:b, s:o, s:o}", "jid", jid, "created",
 	              admin_time(rows_int(rows, i, 1) / 1000000), "disabled", rows_int(rows, i, 2) != 0,
 	              "name", text_or_null(rows, i, 3), "email", text_or_null(rows, i, 4));
+
 	mem_free(jid);
 	if (job->is_export)
 		json_object_set_new(account, "groups", groups_json(rows, i, 11));
@@ -135,6 +141,7 @@ static json_t *account_json(struct list_job *job, const struct rows *rows, unsig
 static void on_page(void *arg, const struct rows *rows)
 {
 	struct list_job *job = arg;
+
 	if (!admin_store_ok(job->request, rows))
 		return;
 	json_t *page = json_array();
@@ -153,6 +160,7 @@ static void list_start(struct request *r, bool is_export, bool has_keys)
 {
 	const char *name = request_arg(r, "host");
 	const struct host *only = name ? admin_host(r, name) : NULL;
+
 	if (name && !only)
 		return;
 	struct hosts *hosts = admin_reactor(r)->hosts;
@@ -188,6 +196,7 @@ struct show_job {
 static void on_shown(struct reactor *r, void *arg)
 {
 	struct show_job *job = arg;
+
 	(void)r;
 	request_done(job->request, job->result);
 }
@@ -199,6 +208,7 @@ static void show_sessions(struct reactor *r, void *arg)
 	struct home *h = home_find(r, job->jid);
 	struct session *s;
 	json_t *sessions = json_array();
+
 	if (h) {
 		SESSION_EACH (s, h)
 			json_array_append_new(sessions,
@@ -214,6 +224,7 @@ static json_t *keys_json(const struct rows *rows)
 {
 	char text[80];
 	bool has_sha1 = rows_int(rows, 0, 3) != 0, has_sha256 = rows_int(rows, 0, 4) != 0;
+
 	if (!has_sha1 && !has_sha256)
 		return json_string("none: cannot log in");
 	snprintf(text, sizeof(text), "%s%s%s, %lld iterations", has_sha1 ? "SCRAM-SHA-1" : "",
@@ -227,11 +238,11 @@ static void on_show(void *arg, const struct rows *rows)
 	struct show_job *job = arg;
 	struct reactor *r = admin_reactor(job->request);
 	enum home_kind kind;
+
 	if (!admin_store_ok(job->request, rows))
 		return;
 	if (rows_count(rows) == 0) {
-		request_failf(job->request, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
-		              "There is no account %s.", job->jid->text);
+		admin_refuse_unknown(job->request, job->jid->text);
 		return;
 	}
 	int64_t since = rows_int(rows, 0, 5), entries = rows_int(rows, 0, 9);
@@ -249,6 +260,7 @@ static void on_show(void *arg, const struct rows *rows)
 void admin_user_show(struct request *r)
 {
 	const struct jid *j = admin_account(r, false);
+
 	if (!j)
 		return;
 	struct show_job *job = arena_zalloc(request_arena(r), sizeof(*job));

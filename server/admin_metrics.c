@@ -29,6 +29,7 @@ static json_t *store_json(const struct metrics *m)
 	const struct server *srv = m->server;
 	const struct store_counts *s = &m->store;
 	double commit_ms = s->groups ? (double)s->commits.sum_us / (double)s->groups / 1000 : 0;
+
 	return json_pack("{s:s, s:s, s:s, s:b, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 	                 "engine", database_is_postgresql(srv->db) ? "postgresql" : "sqlite", "durability",
 	                 srv->durability, "state", m->present.away ? "AWAY" : "reachable", "away",
@@ -62,6 +63,7 @@ static json_t *status_json(const struct metrics *m)
 	    "bounced", (json_int_t)n->bounced, "queued",
 	    (json_int_t)(m->present.queued + m->present.outbound), "memory", (json_int_t)m->present.memory,
 	    "cpu_us", (json_int_t)m->present.cpu_us);
+
 	json_object_set_new(
 	    result, "connections",
 	    json_pack("{s:I, s:I}", "open", (json_int_t)n->streams, "total", (json_int_t)n->connections));
@@ -95,6 +97,7 @@ struct busy {
 static int busy_compare(const void *a, const void *b)
 {
 	const struct busy *x = a, *y = b;
+
 	return x->stanzas < y->stanzas ? 1 : x->stanzas > y->stanzas ? -1 : strcmp(x->name, y->name);
 }
 
@@ -103,6 +106,7 @@ static json_t *hosts_json(const struct metrics *m)
 	unsigned count = m->hosts->count;
 	struct busy *busy = mem_zalloc(count * sizeof *busy);
 	json_t *rows = json_array();
+
 	for (unsigned i = 0; i < count; i++) {
 		busy[i].name = m->hosts->list[i].jid->text;
 		busy[i].counts = &m->host_counts[i];
@@ -123,6 +127,7 @@ static json_t *hosts_json(const struct metrics *m)
 static void on_top(struct metrics *m, void *arg)
 {
 	json_t *result = status_json(m);
+
 	json_object_set_new(result, "hosts", hosts_json(m));
 	json_object_set_new(result, "now_us", json_integer(m->server->reactors[0]->now));
 	request_done(arg, result);
@@ -144,6 +149,7 @@ struct metrics_job {
 static void on_metrics_end(void *arg)
 {
 	struct metrics_job *job = arg;
+
 	buffer_free(&job->text);
 }
 
@@ -153,6 +159,7 @@ static void metrics_send(void *arg)
 	const char *at = job->text.data + job->sent;
 	size_t n = job->text.len - job->sent;
 	json_t *piece;
+
 	if (n > PAGE_BYTES)
 		n = (size_t)((const char *)memrchr(at, '\n', PAGE_BYTES) - at) + 1;
 	job->sent += n;
@@ -166,6 +173,7 @@ static void metrics_send(void *arg)
 static void on_metrics(struct metrics *m, void *arg)
 {
 	struct metrics_job *job = arg;
+
 	metrics_write(m, &job->text);
 	metrics_send(job);
 }
@@ -173,6 +181,7 @@ static void on_metrics(struct metrics *m, void *arg)
 void admin_metrics(struct request *r)
 {
 	struct metrics_job *job = arena_zalloc(request_arena(r), sizeof *job);
+
 	job->request = r;
 	request_at_end(r, on_metrics_end, job);
 	metrics_gather(request_server(r), on_metrics, job);

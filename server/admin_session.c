@@ -31,6 +31,7 @@ struct session_list {
 static void on_list_end(void *arg)
 {
 	struct session_list *list = arg;
+
 	for (size_t i = 0; i < list->count; i++)
 		jid_unref(list->rows[i].jid);
 	mem_free(list->rows);
@@ -56,9 +57,11 @@ static void list_add(struct reactor *r, void *arg)
 {
 	struct session_list *list = arg;
 	struct hash_node *n = NULL;
+
 	while ((n = hash_walk(&r->homes, n))) {
 		struct home *h = CONTAINER_OF(n, struct home, node);
 		struct session *s;
+
 		if (!is_of_domain(h->jid, list->domain))
 			continue;
 		SESSION_EACH (s, h) {
@@ -78,6 +81,7 @@ static void list_add(struct reactor *r, void *arg)
 static int row_compare(const void *a, const void *b)
 {
 	const struct session_row *x = a, *y = b;
+
 	return strcmp(x->jid->text, y->jid->text);
 }
 
@@ -99,6 +103,7 @@ static void list_show(void *arg)
 {
 	struct session_list *list = arg;
 	json_t *page = json_array();
+
 	for (size_t end = list->shown + PAGE; list->shown < list->count && list->shown < end; list->shown++)
 		json_array_append_new(page, row_json(&list->rows[list->shown]));
 	if (list->shown == list->count)
@@ -110,6 +115,7 @@ static void list_show(void *arg)
 static void on_listed(struct server *srv, void *arg)
 {
 	struct session_list *list = arg;
+
 	(void)srv;
 	if (list->count)
 		qsort(list->rows, list->count, sizeof(*list->rows), row_compare);
@@ -120,6 +126,7 @@ void admin_session_list(struct request *r)
 {
 	const char *name = request_arg(r, "host");
 	const struct host *only = name ? admin_host(r, name) : NULL;
+
 	if (name && !only)
 		return;
 	struct session_list *list = arena_zalloc(request_arena(r), sizeof(*list));
@@ -140,6 +147,7 @@ struct kick {
 static void on_kicked(struct reactor *r, void *arg)
 {
 	struct kick *k = arg;
+
 	(void)r;
 	if (k->ended)
 		request_done(k->request,
@@ -156,6 +164,7 @@ static void kick_home(struct reactor *r, void *arg)
 	struct kick *k = arg;
 	struct home *h = home_find(r, k->jid);
 	struct session *s;
+
 	if (h) {
 		SESSION_EACH (s, h) {
 			if (jid_has_resource(k->jid) && !jid_is(s->full, k->jid))
@@ -171,6 +180,7 @@ static void kick_home(struct reactor *r, void *arg)
 void admin_session_kick(struct request *r)
 {
 	struct jid *j = admin_account(r, true);
+
 	if (!j)
 		return;
 	struct kick *k = arena_zalloc(request_arena(r), sizeof(*k));

@@ -25,14 +25,14 @@ static void on_done(struct account_job *account)
 	struct request *r = job->request;
 	const struct server *srv = request_server(r);
 	enum account_result result = account->result;
+
 	if (srv->is_stopping && result != ACCOUNT_OK)
 		request_fail(r, CONTROL_AWAY, "The server is stopping.", NULL);
 	else if (result == ACCOUNT_EXISTS)
 		request_failf(r, CONTROL_REFUSED, "\"musterctl user passwd\" changes its password.",
 		              "There is an account %s already.", account->jid->text);
 	else if (result == ACCOUNT_MISSING)
-		request_failf(r, CONTROL_REFUSED, "\"musterctl user list\" shows the accounts.",
-		              "There is no account %s.", account->jid->text);
+		admin_refuse_unknown(r, account->jid->text);
 	else if (result == ACCOUNT_BAD_PASSWORD)
 		request_fail(r, CONTROL_REFUSED, "The password is not valid.",
 		             "It must have 1 to 1023 bytes of UTF-8, without control characters.");
@@ -52,6 +52,7 @@ static void on_done(struct account_job *account)
 static struct user_job *job_new(struct request *r)
 {
 	const struct jid *j = admin_account(r, false);
+
 	if (!j || !admin_may_write(r))
 		return NULL;
 	struct user_job *job = arena_zalloc(request_arena(r), sizeof(*job));
@@ -72,6 +73,7 @@ static void refuse_name(struct request *r, const struct jid *j)
 static void set_password(struct request *r, bool is_new)
 {
 	struct user_job *job = job_new(r);
+
 	if (!job)
 		return;
 	if (is_new && !jid_is_registrable(job->account.jid)) {
@@ -98,6 +100,7 @@ void admin_user_passwd(struct request *r)
 void admin_user_remove(struct request *r)
 {
 	struct user_job *job = job_new(r);
+
 	if (job)
 		account_remove(&job->account);
 }
@@ -108,6 +111,7 @@ void admin_user_remove(struct request *r)
 static void on_disabled(void *arg, const struct rows *rows)
 {
 	struct user_job *job = arg;
+
 	if (!admin_store_ok(job->request, rows))
 		return;
 	job->account.result = rows_count(rows) ? ACCOUNT_OK : ACCOUNT_MISSING;
@@ -117,6 +121,7 @@ static void on_disabled(void *arg, const struct rows *rows)
 static void set_disabled(struct request *r, bool is_disabled)
 {
 	struct user_job *job = job_new(r);
+
 	if (!job)
 		return;
 	const struct jid *j = job->account.jid;

@@ -57,6 +57,7 @@ static void read_options(struct loader *l, unsigned index, const struct conf_nod
 {
 	const struct section *s = &conf_sections[index];
 	struct conf *c = l->conf;
+
 	if (n->kind == NODE_MAP)
 		options_read(s->options, (char *)c + s->offset, n, l->seen[index],
 		             arena_printf(&c->arena, "in '%s'", s->name), &c->arena, &l->mistakes);
@@ -69,6 +70,7 @@ static bool is_ip_address(const char *text)
 	unsigned char ignored[sizeof(struct in6_addr)];
 	char address[INET6_ADDRSTRLEN];
 	size_t n = strcspn(text, "%"); /* fe80::1%eth0 names an interface */
+
 	if (inet_pton(AF_INET, text, ignored) == 1)
 		return true;
 	if (n >= sizeof address || (text[n] && !text[n + 1]))
@@ -87,6 +89,7 @@ static int64_t listener_port(int64_t kind)
 static struct listener_conf *add_listener(struct conf *c, enum listener_kind kind, const char *place)
 {
 	struct listener_conf *new = &c->listeners[c->listener_count++];
+
 	options_default(conf_listener_options, new, &c->arena);
 	new->kind = kind;
 	new->place = place;
@@ -99,6 +102,7 @@ static void check_listener(struct loader *l, const struct conf_node *const *seen
 {
 	struct conf *c = l->conf;
 	const struct listener_conf *new = &c->listeners[c->listener_count - 1];
+
 	if (!is_ip_address(new->address))
 		mistake(&l->mistakes, &seen[LISTENER_ADDRESS_ROW]->place,
 		        "'address' wants an IPv4 or IPv6 address, got %s", quoted(&c->arena, new->address));
@@ -125,6 +129,7 @@ static void read_listener(struct loader *l, const struct conf_node *n)
 	struct conf *c = l->conf;
 	const struct conf_node *seen[LISTENER_ROWS] = { 0 };
 	unsigned mistakes = l->mistakes.count;
+
 	if (n->kind != NODE_MAP) {
 		if (n->kind != NODE_WRONG)
 			mistake(&l->mistakes, &n->place,
@@ -161,6 +166,7 @@ static void read_listeners(struct loader *l, const struct conf_node *n)
 static bool is_name(const char *text)
 {
 	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_");
+
 	return n > 0 && n <= 40 && !text[n];
 }
 
@@ -168,6 +174,7 @@ static bool is_name(const char *text)
 static void check_module_options(struct loader *l, const struct conf_node *n)
 {
 	struct arena *a = &l->conf->arena;
+
 	for (const struct conf_node *e = n->first; e; e = e->next) {
 		if (!is_name(e->key))
 			mistake(&l->mistakes, &e->key_place, "%s is no name of an option",
@@ -186,6 +193,7 @@ static void add_module(struct conf *c, const char *name, const char *place, cons
 static void read_module(struct loader *l, const struct conf_node *n)
 {
 	struct conf *c = l->conf;
+
 	if (!is_name(n->key)) {
 		mistake(&l->mistakes, &n->key_place, "%s is no name of a module: a-z, 0-9 and _ only",
 		        quoted(&c->arena, n->key));
@@ -226,6 +234,7 @@ static void read_modules(struct loader *l, const struct conf_node *n)
 static const char *directory_of(struct arena *a, const char *path)
 {
 	const char *slash = strrchr(path, '/');
+
 	return slash ? arena_strndup(a, path, (size_t)(slash - path) + 1) : "";
 }
 
@@ -233,6 +242,7 @@ static const char *directory_of(struct arena *a, const char *path)
 static const char *escaped(struct arena *a, const char *dir)
 {
 	char *out = arena_alloc(a, 2 * strlen(dir) + 1), *p = out;
+
 	for (; *dir; dir++) {
 		if (strchr("*?[]\\", *dir))
 			*p++ = '\\';
@@ -252,6 +262,7 @@ static int on_glob_error(const char *path, int error)
 static void include_matches(struct loader *l, const char *pattern, const struct place *at)
 {
 	glob_t found;
+
 	/* In the order of bytes: musterd never leaves the C locale. */
 	int rc = glob(pattern, 0, on_glob_error, &found);
 	if (rc != 0 && rc != GLOB_NOMATCH) {
@@ -267,6 +278,7 @@ static void include_matches(struct loader *l, const char *pattern, const struct 
 static void include_one(struct loader *l, const struct conf_node *n)
 {
 	struct arena *a = &l->conf->arena;
+
 	if (n->kind == NODE_WRONG)
 		return;
 	if (n->kind != NODE_SCALAR || !*n->text) {
@@ -325,6 +337,7 @@ static void read_top(struct loader *l, const struct conf_node *top)
 {
 	struct arena *a = &l->conf->arena;
 	const struct conf_node *seen[SECTION_COUNT] = { 0 }; /* in this file; another one may add to it */
+
 	if (top->kind != NODE_MAP) {
 		if (!is_nothing(top) && top->kind != NODE_WRONG)
 			mistake(&l->mistakes, &top->place, "a configuration wants sections, got %s",
@@ -334,6 +347,7 @@ static void read_top(struct loader *l, const struct conf_node *top)
 	for (const struct conf_node *n = top->first; n; n = n->next) {
 		struct nearest best = { 0 };
 		unsigned i = 0;
+
 		while (i < SECTION_COUNT && strcmp(n->key, conf_sections[i].name) != 0)
 			nearest_ask(&best, n->key, conf_sections[i++].name);
 		if (i == SECTION_COUNT) {
@@ -352,6 +366,7 @@ static void read_top(struct loader *l, const struct conf_node *top)
 static void read_bytes(struct loader *l, const struct conf_file *file, const char *bytes, size_t n)
 {
 	struct conf_node *top = yaml_read(file, bytes, n, &l->conf->arena, &l->mistakes);
+
 	if (top)
 		read_top(l, top);
 }
@@ -360,6 +375,7 @@ static void read_bytes(struct loader *l, const struct conf_file *file, const cha
 static const char *read_whole(struct loader *l, int fd, struct conf_file *file, struct buffer *out)
 {
 	struct stat st;
+
 	if (fstat(fd, &st) != 0)
 		return strerror(errno);
 	if (!S_ISREG(st.st_mode))
@@ -374,6 +390,7 @@ static const char *read_whole(struct loader *l, int fd, struct conf_file *file, 
 	file->ino = st.st_ino;
 	while (out->len <= FILE_MAX) {
 		ssize_t n = read(fd, buffer_reserve(out, 65536), 65536);
+
 		if (n < 0)
 			return strerror(errno);
 		if (n == 0)
@@ -388,6 +405,7 @@ static void read_file(struct loader *l, const char *path, const struct place *fr
 {
 	struct arena *a = &l->conf->arena;
 	struct conf_file *file = arena_zalloc(a, sizeof *file);
+
 	file->name = path;
 	struct place at = from ? *from : (struct place){ .file = file };
 	if (l->file_count == FILES_MAX) {
@@ -424,6 +442,7 @@ static void read_file(struct loader *l, const char *path, const struct place *fr
 static void loader_start(struct loader *l, const char *path)
 {
 	struct conf *c = mem_zalloc(sizeof *c);
+
 	*l = (struct loader){ .conf = c };
 	atomic_init(&c->refs, 1);
 	c->path = arena_strdup(&c->arena, path);
@@ -438,6 +457,7 @@ static void loader_start(struct loader *l, const char *path)
 static struct conf *loader_finish(struct loader *l, char **errors)
 {
 	struct conf *c = l->conf;
+
 	*errors = mistakes_take(&l->mistakes);
 	if (*errors) {
 		conf_unref(c);
@@ -455,6 +475,7 @@ static struct conf *loader_finish(struct loader *l, char **errors)
 struct conf *conf_load(const char *path, char **errors)
 {
 	struct loader l;
+
 	loader_start(&l, path);
 	read_file(&l, l.conf->path, NULL);
 	return loader_finish(&l, errors);
@@ -463,6 +484,7 @@ struct conf *conf_load(const char *path, char **errors)
 struct conf *conf_load_bytes(const char *name, const char *bytes, size_t n, char **errors)
 {
 	struct loader l;
+
 	loader_start(&l, name);
 	l.from_memory = true;
 	struct conf_file *file = arena_zalloc(&l.conf->arena, sizeof *file);
@@ -497,10 +519,12 @@ static void *read_module_options(struct conf *c, const struct module *module, st
 	const struct option *table = module->options ? module->options : none;
 	const struct conf_node *n = module_node(c, module->name);
 	void *options = arena_zalloc(&c->arena, module->options_size);
+
 	options_default(table, options, &c->arena);
 	if (n) {
 		const struct conf_node **seen =
 		    arena_zalloc(&c->arena, options_count(table) * sizeof(struct conf_node *));
+
 		options_read(table, options, n, seen,
 		             arena_printf(&c->arena, "of module '%s'", module->name), &c->arena, m);
 	}
@@ -510,6 +534,7 @@ static void *read_module_options(struct conf *c, const struct module *module, st
 bool conf_read_modules(struct conf *c, const struct module *const *modules, unsigned count, char **errors)
 {
 	struct mistakes m = { 0 };
+
 	ASSERT(!c->module_options);
 	c->module_options = arena_zalloc(&c->arena, count * sizeof(void *));
 	c->module_options_count = count;

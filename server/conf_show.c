@@ -77,6 +77,7 @@ static void show_module(struct buffer *b, const struct conf *c, const struct mod
                         const struct module *const *modules, unsigned count)
 {
 	unsigned i = 0;
+
 	while (i < count && strcmp(modules[i]->name, module->name) != 0)
 		i++;
 	if (i == count) {
@@ -123,6 +124,7 @@ static void show_section(struct buffer *b, const struct section *s, const struct
 char *conf_show(const struct conf *c, const struct module *const *modules, unsigned count)
 {
 	struct buffer b = { 0 };
+
 	buffer_adds(&b, head);
 	for (const struct section *s = conf_sections; s->name; s++)
 		show_section(&b, s, c, modules, count);

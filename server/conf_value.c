@@ -56,6 +56,7 @@ static void *member(const struct option *o, void *base)
 static int64_t number_of(const struct option *o, const void *base)
 {
 	const void *at = (const char *)base + o->offset;
+
 	return o->type == OPT_BOOL ? *(const bool *)at : *(const int64_t *)at;
 }
 
@@ -70,6 +71,7 @@ static bool parse_number(const struct option *o, const char *text, int64_t *out)
 	bool is_zero = *p == '0';
 	int64_t value = 0;
 	bool is_huge = false;
+
 	/* No zero in front: 010 is eight to some and ten to others. */
 	if (is_zero && p[1] >= '0' && p[1] <= '9')
 		return false;
@@ -114,6 +116,7 @@ static bool parse(const struct option *o, const char *text, int64_t *out)
 {
 	static const char *const bool_words[] = { "false", "true", NULL };
 	const char *const *words = o->type == OPT_BOOL ? bool_words : o->choices;
+
 	if (o->type == OPT_WORDS)
 		return parse_words(o, text, out);
 	if (word_of(o) && strcmp(text, word_of(o)) == 0) {
@@ -152,6 +155,7 @@ static void write_number(struct buffer *b, const struct option *o, int64_t value
 {
 	const struct unit *units = types[o->type].units;
 	unsigned i = 0;
+
 	while (value % units[i].factor != 0)
 		i++;
 	if (value == 0)
@@ -178,6 +182,7 @@ static void refuse_value(const struct option *o, const struct conf_node *n, stru
                          struct mistakes *m)
 {
 	struct buffer choices = { 0 };
+
 	if (has_choices(o)) {
 		buffer_adds(&choices, " ");
 		write_choices(&choices, o);
@@ -192,6 +197,7 @@ static void refuse_range(const struct option *o, const struct conf_node *n, stru
                          struct mistakes *m)
 {
 	struct buffer range = { 0 };
+
 	if (o->min != 0 || o->max != 0)
 		write_range(&range, o);
 	mistake(m, &n->place, "'%s' wants %s, got %s", o->name,
@@ -203,6 +209,7 @@ static void read_text(const struct option *o, void *base, const struct conf_node
                       struct mistakes *m)
 {
 	const char **out = member(o, base);
+
 	if (n->is_plain && !*n->text && !o->fallback) { /* nothing written, and that means: none */
 		*out = NULL;
 		return;
@@ -232,6 +239,7 @@ static void read_value(const struct option *o, void *base, const struct conf_nod
                        struct mistakes *m)
 {
 	int64_t value;
+
 	if (n->kind == NODE_WRONG)
 		return;
 	if (n->kind == NODE_SCALAR && is_text(o))
@@ -249,6 +257,7 @@ void options_default(const struct option *table, void *base, struct arena *a)
 	for (const struct option *o = table; o->name; o++) {
 		if (is_text(o)) {
 			const char **out = member(o, base);
+
 			*out = o->fallback ? arena_strdup(a, o->fallback) : NULL;
 			continue;
 		}
@@ -304,6 +313,7 @@ char *option_read(const struct option *o, void *base, const char *text, struct a
 unsigned options_count(const struct option *table)
 {
 	unsigned n = 0;
+
 	while (table[n].name)
 		n++;
 	return n;
@@ -313,9 +323,11 @@ void options_read(const struct option *table, void *base, const struct conf_node
                   const struct conf_node **seen, const char *where, struct arena *a, struct mistakes *m)
 {
 	unsigned count = options_count(table);
+
 	for (const struct conf_node *e = n->first; e; e = e->next) {
 		struct nearest best = { 0 };
 		unsigned i = 0;
+
 		while (i < count && strcmp(e->key, table[i].name) != 0)
 			nearest_ask(&best, e->key, table[i++].name);
 		if (i == count) {
@@ -346,6 +358,7 @@ static unsigned distance(const char *a, size_t n, const char *b, size_t k)
 {
 	unsigned rows[3][NAME_MAX_LENGTH + 1];
 	unsigned *before = rows[0], *last = rows[1], *row = rows[2];
+
 	memset(rows, 0, sizeof rows);
 	for (unsigned j = 0; j <= k; j++)
 		last[j] = j;
@@ -353,6 +366,7 @@ static unsigned distance(const char *a, size_t n, const char *b, size_t k)
 		row[0] = i;
 		for (unsigned j = 1; j <= k; j++) {
 			unsigned cost = a[i - 1] != b[j - 1];
+
 			row[j] = least(least(last[j], row[j - 1]) + 1, last[j - 1] + cost);
 			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
 				row[j] = least(row[j], before[j - 2] + 1);
@@ -368,6 +382,7 @@ static unsigned distance(const char *a, size_t n, const char *b, size_t k)
 void nearest_ask(struct nearest *best, const char *wrong, const char *name)
 {
 	size_t n = strlen(wrong), k = strlen(name);
+
 	if (n > NAME_MAX_LENGTH || k > NAME_MAX_LENGTH)
 		return;
 	unsigned d = distance(wrong, n, name, k);
@@ -394,6 +409,7 @@ void text_write(struct buffer *b, const char *text)
 {
 	static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_.-";
 	size_t n = strlen(text);
+
 	if (n > 0 && strspn(text, safe) == n && *text != '-' && strcmp(text, "null") != 0) {
 		buffer_add(b, text, n);
 		return;
@@ -424,6 +440,7 @@ static void write_words(struct buffer *b, const struct option *o, int64_t value)
 static void number_write(struct buffer *b, const struct option *o, const void *base)
 {
 	int64_t value = number_of(o, base);
+
 	if (o->type == OPT_BOOL)
 		buffer_adds(b, value ? "true" : "false");
 	else if (o->type == OPT_CHOICE)

@@ -58,6 +58,7 @@ char *mistakes_take(struct mistakes *m)
 const char *quoted(struct arena *a, const char *text)
 {
 	size_t n = strlen(text);
+
 	if (n <= QUOTED_MAX)
 		return arena_printf(a, "'%s'", text);
 	n = QUOTED_MAX;
@@ -85,6 +86,7 @@ bool is_one_line(const char *text)
 		                               "\xef\xbf\xbe", "\xef\xbf\xbf" };
 	for (const char *p = text; *p; p++) {
 		unsigned char c = (unsigned char)*p;
+
 		if (c < ' ' || c == 0x7f)
 			return false;
 		if (c == 0xc2 && (unsigned char)p[1] < 0xa0)
@@ -124,6 +126,7 @@ static struct place place_of(const struct reader *r, const yaml_mark_t *mark)
 static struct conf_node *add_node(struct reader *r, enum node_kind kind, const yaml_mark_t *mark)
 {
 	struct conf_node *n = arena_zalloc(r->arena, sizeof *n);
+
 	n->kind = kind;
 	n->place = place_of(r, mark);
 	n->text = "";
@@ -165,6 +168,7 @@ static bool on_scalar(struct reader *r, const yaml_event_t *e)
 	struct place at = place_of(r, &e->start_mark);
 	const char *text = (const char *)e->data.scalar.value;
 	size_t n = e->data.scalar.length;
+
 	refuse_extras(r, &at, e->data.scalar.anchor, e->data.scalar.tag);
 	bool has_nul = memchr(text, 0, n) != NULL;
 	if (has_nul)
@@ -183,6 +187,7 @@ static bool on_scalar(struct reader *r, const yaml_event_t *e)
 static bool on_open(struct reader *r, enum node_kind kind, bool is_flow, const yaml_event_t *e)
 {
 	struct place at = place_of(r, &e->start_mark);
+
 	if (wants_key(r)) {
 		mistake(r->mistakes, &at, "a key must be a word");
 		return false;
@@ -200,6 +205,7 @@ static bool on_open(struct reader *r, enum node_kind kind, bool is_flow, const y
 static bool on_alias(struct reader *r, const yaml_event_t *e)
 {
 	struct place at = place_of(r, &e->start_mark);
+
 	mistake(r->mistakes, &at, "an alias (*%.60s) is not allowed here: write the value out",
 	        e->data.alias.anchor);
 	if (wants_key(r))
@@ -211,6 +217,7 @@ static bool on_alias(struct reader *r, const yaml_event_t *e)
 static bool on_document(struct reader *r, const yaml_event_t *e)
 {
 	struct place at = place_of(r, &e->start_mark);
+
 	if (e->data.document_start.version_directive ||
 	    e->data.document_start.tag_directives.start != e->data.document_start.tag_directives.end)
 		mistake(r->mistakes, &at, "a YAML directive (%%) is not allowed here");
@@ -226,6 +233,7 @@ static bool on_document(struct reader *r, const yaml_event_t *e)
 static bool on_event(struct reader *r, const yaml_event_t *e)
 {
 	struct place at = place_of(r, &e->start_mark);
+
 	if (r->nodes == NODES_MAX) {
 		mistake(r->mistakes, &at, "more than %d values in one file", NODES_MAX);
 		return false;
@@ -256,6 +264,7 @@ static bool on_event(struct reader *r, const yaml_event_t *e)
 static struct place place_at(const struct reader *r, size_t offset)
 {
 	struct place at = { r->file, 1, 1 };
+
 	for (size_t i = 0; i < offset && i < r->n; i++) {
 		if (r->bytes[i] == '\n') {
 			at.line++;
@@ -271,6 +280,7 @@ static struct place place_at(const struct reader *r, size_t offset)
 static bool is_tab_indented(const struct reader *r, size_t line)
 {
 	const char *p = r->bytes, *end = r->bytes + r->n;
+
 	while (line-- > 0) {
 		p = memchr(p, '\n', (size_t)(end - p));
 		if (!p)
@@ -293,6 +303,7 @@ static void on_syntax_error(struct reader *r)
 	}
 	if (p->error == YAML_READER_ERROR) {
 		struct place at = place_at(r, p->problem_offset);
+
 		mistake(r->mistakes, &at, "%s: the file must be UTF-8 text", problem);
 		return;
 	}

@@ -37,6 +37,7 @@ static void control_free_if_closed(struct control *c)
 static void on_own_handle_closed(uv_handle_t *handle)
 {
 	struct control *c = handle->data;
+
 	c->own_handles--;
 	control_free_if_closed(c);
 }
@@ -45,6 +46,7 @@ static void on_peer_closed(uv_handle_t *handle)
 {
 	struct peer *p = handle->data;
 	struct control *c = p->control;
+
 	mem_free_secret(p->in.data, p->in.cap);
 	buffer_free(&p->out);
 	mem_free(p);
@@ -70,6 +72,7 @@ void peer_drop(struct peer *p)
 static struct peer *peer_new(struct control *c)
 {
 	struct peer *p = mem_zalloc(sizeof(*p));
+
 	p->control = c;
 	uv_pipe_init(c->loop, &p->pipe, 0);
 	p->pipe.data = p;
@@ -86,6 +89,7 @@ static void peer_welcome(struct peer *p)
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
 	int fd;
+
 	if (uv_fileno((uv_handle_t *)&p->pipe, &fd) != 0 ||
 	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) {
 		peer_drop(p);
@@ -108,6 +112,7 @@ static void peer_welcome(struct peer *p)
 static void on_connection(uv_stream_t *listener, int status)
 {
 	struct control *c = listener->data;
+
 	if (status < 0) {
 		log_warn("control", c->path, "a connection could not be taken: %s", uv_strerror(status));
 		return;
@@ -124,6 +129,7 @@ static void on_sweep(uv_timer_t *timer)
 	struct control *c = timer->data;
 	struct peer *p;
 	uint64_t now = uv_now(c->loop);
+
 	LIST_EACH (p, &c->peers, struct peer, node) {
 		bool is_waited_for = p->is_writing || !p->request;
 		if (!is_waited_for || now - p->since < c->idle_ms)
@@ -148,6 +154,7 @@ void control_set_idle(struct control *c, unsigned ms)
 static bool path_clear(const char *path, const struct sockaddr_un *address, char **error)
 {
 	struct stat st;
+
 	if (lstat(path, &st) != 0) {
 		if (errno == ENOENT)
 			return true;
@@ -180,6 +187,7 @@ static bool path_clear(const char *path, const struct sockaddr_un *address, char
 static int socket_bind(const char *path, char **error)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
 	if (strlen(path) >= sizeof(address.sun_path)) {
 		*error = mem_printf("%s is too long for a socket (%zu bytes); set a shorter node.run_dir.",
 		                    path, sizeof(address.sun_path) - 1);
@@ -204,6 +212,7 @@ static struct control *control_new(uv_loop_t *loop, const char *path, const stru
                                    void *server)
 {
 	struct control *c = mem_zalloc(sizeof(*c));
+
 	c->loop = loop;
 	c->commands = commands;
 	c->server = server;
@@ -220,6 +229,7 @@ struct control *control_open(uv_loop_t *loop, const char *path, const struct com
                              void *server, char **error)
 {
 	int fd = socket_bind(path, error);
+
 	if (fd < 0)
 		return NULL;
 	struct control *c = control_new(loop, path, commands, server);
@@ -236,6 +246,7 @@ struct control *control_adopt(uv_loop_t *loop, int fd, const struct command *com
 {
 	struct control *c = control_new(loop, NULL, commands, server);
 	struct peer *p = peer_new(c);
+
 	c->ended = ended;
 	if (uv_pipe_open(&p->pipe, fd) == 0)
 		peer_welcome(p);
@@ -247,6 +258,7 @@ struct control *control_adopt(uv_loop_t *loop, int fd, const struct command *com
 void control_close(struct control *c, void (*closed)(void *arg), void *arg)
 {
 	struct peer *p;
+
 	c->closed = closed;
 	c->closed_arg = arg;
 	c->is_closing = true;

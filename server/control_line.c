@@ -17,6 +17,7 @@ static void on_written(uv_write_t *write, int status)
 {
 	struct peer *p = write->data;
 	void (*go_on)(void *arg) = p->go_on;
+
 	p->go_on = NULL;
 	p->is_writing = false;
 	p->since = uv_now(p->control->loop);
@@ -58,6 +59,7 @@ static bool peer_send(struct peer *p, json_t *line)
 static json_t *text_json(const char *text)
 {
 	json_t *json = json_string(text);
+
 	if (json)
 		return json;
 	char *copy = mem_strdup(text);
@@ -74,6 +76,7 @@ static json_t *error_line(enum control_code code, const char *sentence, const ch
 {
 	json_t *line =
 	    json_pack("{s:b, s:o, s:i}", "ok", 0, "error", text_json(sentence), "code", (int)code);
+
 	if (hint)
 		json_object_set_new(line, "hint", text_json(hint));
 	return line;
@@ -91,11 +94,13 @@ void control_decline(int fd, enum control_code code, const char *sentence, const
 	struct buffer text = { 0 };
 	json_t *line = error_line(code, sentence, hint);
 	int failed = json_dump_callback(line, add_to_buffer, &text, JSON_COMPACT);
+
 	ASSERT(!failed);
 	json_decref(line);
 	buffer_adds(&text, "\n");
 	for (size_t sent = 0; sent < text.len;) {
 		ssize_t n = send(fd, text.data + sent, text.len - sent, MSG_NOSIGNAL);
+
 		if (n <= 0)
 			break; /* nobody wants to know */
 		sent += (size_t)n;
@@ -111,6 +116,7 @@ static void request_wipe(struct request *r)
 {
 	for (const struct argument *a = r->command->arguments; a && a->name; a++) {
 		json_t *value = json_object_get(r->args, a->name);
+
 		if (a->type == ARGUMENT_SECRET && json_is_string(value))
 			explicit_bzero((char *)(uintptr_t)json_string_value(value),
 			               json_string_length(value));
@@ -120,6 +126,7 @@ static void request_wipe(struct request *r)
 static void request_end(struct request *r, json_t *answer)
 {
 	struct peer *p = r->peer;
+
 	if (p) {
 		ASSERT(p->request == r && !p->go_on);
 		p->request = NULL;
@@ -169,6 +176,7 @@ static const struct argument *argument_find(const struct command *c, const char 
 const char *request_arg(const struct request *r, const char *name)
 {
 	const struct argument *a = argument_find(r->command, name);
+
 	ASSERT(a && (a->type == ARGUMENT_TEXT || a->type == ARGUMENT_SECRET));
 	return json_string_value(json_object_get(r->args, name));
 }
@@ -176,6 +184,7 @@ const char *request_arg(const struct request *r, const char *name)
 bool request_bool(const struct request *r, const char *name, bool fallback)
 {
 	const struct argument *a = argument_find(r->command, name);
+
 	ASSERT(a && a->type == ARGUMENT_BOOL);
 	const json_t *value = json_object_get(r->args, name);
 	return value ? json_is_true(value) : fallback;
@@ -184,6 +193,7 @@ bool request_bool(const struct request *r, const char *name, bool fallback)
 const json_t *request_list(const struct request *r, const char *name)
 {
 	const struct argument *a = argument_find(r->command, name);
+
 	ASSERT(a && a->type == ARGUMENT_LIST);
 	return json_object_get(r->args, name);
 }
@@ -191,6 +201,7 @@ const json_t *request_list(const struct request *r, const char *name)
 bool request_progress(struct request *r, json_t *progress, void (*go_on)(void *arg), void *arg)
 {
 	struct peer *p = r->peer;
+
 	if (!p) {
 		json_decref(progress);
 		return false;
@@ -216,6 +227,7 @@ void request_fail(struct request *r, enum control_code code, const char *sentenc
 void request_failf(struct request *r, enum control_code code, const char *hint, const char *format, ...)
 {
 	va_list args;
+
 	va_start(args, format);
 	char sentence[2048];
 	vsnprintf(sentence, sizeof(sentence), format, args);
@@ -246,9 +258,11 @@ static char *arguments_problem(const struct command *c, json_t *args)
 {
 	const char *name;
 	json_t *value;
+
 	json_object_foreach(args, name, value)
 	{
 		const struct argument *a = argument_find(c, name);
+
 		if (!a)
 			return mem_printf("The command \"%s\" has no argument \"%s\".", c->name, name);
 		if (!argument_fits(a, value))
@@ -273,6 +287,7 @@ static void log_request(const struct peer *p, const struct request *r)
 	struct buffer line = { 0 };
 	const char *name;
 	json_t *value;
+
 	buffer_adds(&line, r->command->name);
 	json_object_foreach(r->args, name, value)
 	{
@@ -289,6 +304,7 @@ static void log_request(const struct peer *p, const struct request *r)
 static void request_start(struct peer *p, const struct command *command, json_t *args)
 {
 	struct request *r = mem_zalloc(sizeof(*r));
+
 	r->peer = p;
 	r->server = p->control->server;
 	r->command = command;
@@ -303,9 +319,11 @@ static void peer_take_request(struct peer *p, json_t *line)
 	json_t *args = json_object_get(line, "args");
 	const char *name = json_string_value(json_object_get(line, "command"));
 	const struct command *command = name ? command_find(p->control->commands, name) : NULL;
+
 	if (!command) {
 		char *sentence = name ? mem_printf("There is no command \"%s\".", name)
 		                      : mem_strdup("The line is no object with a \"command\".");
+
 		peer_send(p,
 		          error_line(CONTROL_USAGE, sentence, "\"musterctl --help\" lists the commands."));
 		mem_free(sentence);
@@ -331,9 +349,11 @@ static void peer_take_line(struct peer *p, const char *text, size_t n)
 {
 	json_error_t error;
 	json_t *line = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
+
 	if (!line) {
 		char *sentence =
 		    mem_printf("The line is not valid JSON: %s, at byte %d.", error.text, error.position);
+
 		peer_send(p, error_line(CONTROL_USAGE, sentence,
 		                        "Send {\"command\":\"status\"} and a line feed."));
 		mem_free(sentence);
@@ -346,6 +366,7 @@ static void peer_take_line(struct peer *p, const char *text, size_t n)
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *out)
 {
 	struct peer *p = handle->data;
+
 	(void)suggested;
 	size_t room = CONTROL_LINE_MAX - p->in.len;
 	*out = uv_buf_init(buffer_reserve(&p->in, READ_BYTES),
@@ -363,6 +384,7 @@ static void peer_stop_reading(struct peer *p)
 static bool peer_has_closed(const struct peer *p)
 {
 	struct pollfd poll_fd = { .events = POLLIN };
+
 	return uv_fileno((const uv_handle_t *)&p->pipe, &poll_fd.fd) != 0 || poll(&poll_fd, 1, 0) < 0 ||
 	       (poll_fd.revents & POLLHUP);
 }
@@ -370,6 +392,7 @@ static bool peer_has_closed(const struct peer *p)
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *in)
 {
 	struct peer *p = stream->data;
+
 	(void)in;
 	if (n > 0)
 		p->in.len += (size_t)n;
@@ -403,6 +426,7 @@ void peer_turn(struct peer *p)
 	const char *end = p->in.len ? memchr(p->in.data, '\n', p->in.len) : NULL;
 	if (end) {
 		size_t n = (size_t)(end - p->in.data);
+
 		peer_take_line(p, p->in.data, n);
 		peer_forget_line(p, n + 1);
 	} else if (p->in.len == CONTROL_LINE_MAX) {

@@ -70,6 +70,7 @@ uint32_t hash_bytes(const void *data, size_t n)
 		         hash_key[0] ^ 0x6c7967656e657261, hash_key[1] ^ 0x7465646279746573 };
 	const unsigned char *at = data, *end = at + (n & ~(size_t)7);
 	uint64_t word;
+
 	for (; at < end; at += 8) {
 		memcpy(&word, at, 8);
 		sip_word(&s, le64toh(word));
@@ -91,10 +92,12 @@ static void hash_resize(struct hash *h, uint32_t buckets)
 {
 	struct hash_node **old = h->buckets;
 	uint32_t old_count = old ? h->mask + 1 : 0;
+
 	h->buckets = mem_zalloc(buckets * sizeof(struct hash_node *));
 	h->mask = buckets - 1;
 	for (uint32_t i = 0; i < old_count; i++) {
 		struct hash_node *next;
+
 		for (struct hash_node *n = old[i]; n; n = next) {
 			next = n->next;
 			n->next = h->buckets[n->hash & h->mask];

@@ -71,6 +71,7 @@ static void iq_insert(struct load *l, const struct hook *hook)
 		    (hook->homes >> kind) & 1
 			? hooks_find_iq(h, hook->type, hook->ns, hook->name, 1u << kind)
 			: NULL;
+
 		if (other) {
 			problem(l, "answers {%s}%s, as module '%s' does: load one of them", hook->ns,
 			        hook->name, h->modules[other->module]->name);

@@ -17,6 +17,7 @@ struct part {
 static struct jid *jid_alloc(size_t len)
 {
 	struct jid *j = mem_alloc(sizeof(*j) + len + 1);
+
 	atomic_init(&j->refs, 1);
 	j->len = (uint16_t)len;
 	j->is_plain = true;
@@ -42,6 +43,7 @@ __attribute__((noinline)) static struct jid *jid_build(const char *local, const 
 	size_t domain_at = local_len ? local_len + 1 : 0;
 	size_t bare_len = domain_at + domain_len;
 	struct jid *j = jid_alloc(bare_len + (resource_len ? resource_len + 1 : 0));
+
 	j->local_len = (uint16_t)local_len;
 	j->bare_len = (uint16_t)bare_len;
 	if (local_len) {
@@ -58,6 +60,7 @@ __attribute__((noinline)) static struct jid *jid_build(const char *local, const 
 static struct jid *jid_prepare(struct part local, struct part domain, struct part resource)
 {
 	char l[JID_PART_MAX + 1], d[JID_PART_MAX + 1], r[JID_PART_MAX + 1];
+
 	l[0] = r[0] = '\0';
 	if (!jid_prepare_domain(domain.at, domain.len, d))
 		return NULL;
@@ -74,6 +77,7 @@ struct jid *jid_parse(const char *s, size_t n)
 {
 	struct part local = { 0 }, domain = { s, n }, resource = { 0 };
 	const char *slash = n ? memchr(s, '/', n) : NULL;
+
 	if (slash) {
 		domain.len = (size_t)(slash - s);
 		resource = (struct part){ slash + 1, n - domain.len - 1 };
@@ -100,6 +104,7 @@ struct jid *jid_make(const char *local, const char *domain, const char *resource
 static struct jid *jid_copy_bare(const struct jid *from, size_t n)
 {
 	struct jid *j = jid_alloc(from->bare_len + (n ? n + 1 : 0));
+
 	j->hash = from->hash;
 	j->bare_len = from->bare_len;
 	j->local_len = from->local_len;

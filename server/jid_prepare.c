@@ -82,6 +82,7 @@ static bool has_compat(ucs4_t c)
 	uint32_t out[32]; /* the longest one known becomes 18 */
 	size_t len = COUNT_OF(out);
 	uint32_t *result = u32_normalize(UNINORM_NFKC, &c, 1, out, &len);
+
 	ASSERT(result == out);
 	return len != 1 || out[0] != c;
 }
@@ -102,6 +103,7 @@ static bool is_category(ucs4_t c, uint32_t mask)
 static enum precis precis_of(ucs4_t c)
 {
 	enum precis value;
+
 	if (is_exception(c, &value))
 		return value;
 	if (is_category(c, UC_CATEGORY_MASK_Cn))
@@ -150,6 +152,7 @@ static bool has_range(const struct text *t, ucs4_t first, ucs4_t last)
 static bool joins_both_sides(const struct text *t, size_t i)
 {
 	int before = UC_JOINING_TYPE_U, after = UC_JOINING_TYPE_U;
+
 	for (size_t j = i; j > 0; j--)
 		if ((before = uc_joining_type(t->at[j - 1])) != UC_JOINING_TYPE_T)
 			break;
@@ -199,6 +202,7 @@ static bool text_fits_context(const struct text *t)
 static bool is_rtl(ucs4_t c)
 {
 	int class = uc_bidi_class(c);
+
 	return class == UC_BIDI_R || class == UC_BIDI_AL || class == UC_BIDI_AN;
 }
 
@@ -220,6 +224,7 @@ static bool text_meets_bidi_rule(const struct text *t)
 	bool has_en = false, has_an = false;
 	for (size_t i = 0; i < t->len; i++) {
 		int class = uc_bidi_class(t->at[i]);
+
 		switch (class) {
 		case UC_BIDI_EN:
 			has_en = true;
@@ -271,6 +276,7 @@ static ucs4_t map_char(enum profile p, ucs4_t c)
 static bool is_allowed(enum profile p, ucs4_t c)
 {
 	enum precis value = precis_of(c);
+
 	if (p == OPAQUE_STRING)
 		return value != PRECIS_DISALLOWED;
 	return (value == PRECIS_VALID || value == PRECIS_CONTEXT) && !is_excluded(c);
@@ -300,6 +306,7 @@ static bool text_write(const struct text *t, char *out)
 {
 	size_t len = JID_PART_MAX;
 	uint8_t *result = u32_to_u8(t->at, t->len, (uint8_t *)out, &len);
+
 	ASSERT(result);
 	if (result != (uint8_t *)out) {
 		mem_free(result);
@@ -315,6 +322,7 @@ static bool text_write(const struct text *t, char *out)
 static bool precis_enforce(enum profile p, const char *s, size_t n, char *out)
 {
 	struct text texts[2], *t = &texts[0], *next = &texts[1];
+
 	t->len = COUNT_OF(t->at);
 	if (!u8_to_u32((const uint8_t *)s, n, t->at, &t->len))
 		return false; /* not UTF-8; n code points would fit */
@@ -425,6 +433,7 @@ static bool prepare_ip6(const char *s, size_t n, char *out)
 {
 	char text[INET6_ADDRSTRLEN];
 	struct in6_addr address;
+
 	if (n < 4 || s[n - 1] != ']' || n - 2 >= sizeof(text))
 		return false;
 	memcpy(text, s + 1, n - 2);
@@ -450,11 +459,13 @@ static bool is_label(const char *s, size_t n)
 static bool copy_ldh(const char *s, size_t n, char *out, bool *has_alabel)
 {
 	size_t start = 0; /* of the label */
+
 	*has_alabel = false;
 	if (n && s[n - 1] == '.')
 		n--;
 	for (size_t i = 0; i <= n; i++) {
 		char c = i < n ? ascii_lower(s[i]) : '.';
+
 		out[i] = c;
 		if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-')
 			continue;
@@ -475,6 +486,7 @@ static char *domain_alabels(const char *domain)
 {
 	uint8_t *ascii;
 	bool has_alabel;
+
 	if (idn2_lookup_u8((const uint8_t *)domain, &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) !=
 	    IDN2_OK)
 		return NULL;
@@ -490,6 +502,7 @@ static bool is_name_of(const char *unicode, const char *ascii)
 {
 	char *again = domain_alabels(unicode);
 	bool same = again && strcmp(again, ascii) == 0;
+
 	idn2_free(again);
 	return same;
 }
@@ -515,6 +528,7 @@ static bool prepare_idn(const char *s, size_t n, char *out)
 bool jid_prepare_domain(const char *s, size_t n, char *out)
 {
 	bool has_alabel;
+
 	if (n == 0 || n > JID_PART_MAX)
 		return false;
 	if (s[0] == '[')

@@ -40,6 +40,7 @@ bool log_open(const char *path, enum log_level level, bool json)
 {
 	int fd = path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640)
 	              : fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
 	if (fd < 0)
 		return false;
 	if (log_state.fd == STDERR_FILENO) {
@@ -47,6 +48,7 @@ bool log_open(const char *path, enum log_level level, bool json)
 	} else {
 		bool moved = dup2(fd, log_state.fd) >= 0 && fcntl(log_state.fd, F_SETFD, FD_CLOEXEC) >= 0;
 		int error = errno;
+
 		close(fd);
 		errno = error;
 		if (!moved)
@@ -60,6 +62,7 @@ bool log_open(const char *path, enum log_level level, bool json)
 void log_close(void)
 {
 	int fd = log_state.fd;
+
 	log_state.fd = STDERR_FILENO;
 	if (fd != STDERR_FILENO)
 		close(fd);
@@ -95,6 +98,7 @@ static void line_puts(struct line *l, const char *s)
 static bool line_put_char(struct line *l, const char *s, size_t size, ucs4_t c)
 {
 	char escape[16];
+
 	if (is_unsafe(c))
 		snprintf(escape, sizeof(escape), "\\u%04x", (unsigned)c);
 	else if (l->json && (c == '"' || c == '\\'))
@@ -110,6 +114,7 @@ static bool line_put_char(struct line *l, const char *s, size_t size, ucs4_t c)
 static void line_put_escaped(struct line *l, const char *s, size_t max)
 {
 	size_t n = strlen(s), outer = l->limit;
+
 	ASSERT(l->len + max + 3 <= outer); /* the sizes above leave room for all parts of a line */
 	l->limit = l->len + max;
 	while (n) {
@@ -131,6 +136,7 @@ static void line_put_time(struct line *l)
 	struct timespec now;
 	struct tm utc;
 	char text[32];
+
 	clock_gettime(CLOCK_REALTIME, &now);
 	gmtime_r(&now.tv_sec, &utc);
 	size_t n = strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
@@ -191,6 +197,7 @@ void log_line(enum log_level level, const char *module, const char *address, uin
 	int error = errno; /* whoever logs may still want to look at it */
 	char sentence[SENTENCE_BYTES + 8], trace_text[24];
 	va_list args;
+
 	va_start(args, format);
 	vsnprintf(sentence, sizeof(sentence), format, args);
 	va_end(args);

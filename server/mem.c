@@ -35,6 +35,7 @@ _Noreturn void mem_assert_failed(const char *expr, const char *file, int line, c
 static size_t size_sum(size_t a, size_t b)
 {
 	size_t sum;
+
 	if (__builtin_add_overflow(a, b, &sum))
 		die("a size is out of bounds", b);
 	return sum;
@@ -45,6 +46,7 @@ static size_t size_sum(size_t a, size_t b)
 void *mem_alloc(size_t size)
 {
 	void *p = malloc(size ? size : 1);
+
 	if (!p)
 		die("out of memory", size);
 	return p;
@@ -53,6 +55,7 @@ void *mem_alloc(size_t size)
 void *mem_zalloc(size_t size)
 {
 	void *p = calloc(1, size ? size : 1);
+
 	if (!p)
 		die("out of memory", size);
 	return p;
@@ -61,6 +64,7 @@ void *mem_zalloc(size_t size)
 void *mem_realloc(void *old, size_t size)
 {
 	void *p = realloc(old, size ? size : 1);
+
 	if (!p)
 		die("out of memory", size);
 	return p;
@@ -69,6 +73,7 @@ void *mem_realloc(void *old, size_t size)
 char *mem_strdup(const char *s)
 {
 	size_t size = strlen(s) + 1;
+
 	return memcpy(mem_alloc(size), s, size);
 }
 
@@ -85,6 +90,7 @@ char *mem_strndup(const char *s, size_t n)
 static size_t PRINTF(1, 0) format_length(const char *format, va_list args)
 {
 	int n = vsnprintf(NULL, 0, format, args);
+
 	ASSERT(n >= 0);
 	return (size_t)n;
 }
@@ -92,6 +98,7 @@ static size_t PRINTF(1, 0) format_length(const char *format, va_list args)
 char *mem_vprintf(const char *format, va_list args)
 {
 	va_list again;
+
 	va_copy(again, args);
 	size_t size = format_length(format, args) + 1;
 	char *s = mem_alloc(size);
@@ -103,6 +110,7 @@ char *mem_vprintf(const char *format, va_list args)
 char *mem_printf(const char *format, ...)
 {
 	va_list args;
+
 	va_start(args, format);
 	char *s = mem_vprintf(format, args);
 	va_end(args);
@@ -126,6 +134,7 @@ void mem_free_secret(void *p, size_t size)
 static struct arena_chunk *chunk_new(size_t size, struct arena_chunk *next)
 {
 	struct arena_chunk *c = mem_alloc(size_sum(sizeof(*c), size));
+
 	c->next = next;
 	c->size = size;
 	return c;
@@ -164,6 +173,7 @@ static void *arena_take_new(struct arena *a, size_t size)
 static inline void *arena_take(struct arena *a, size_t size, size_t align)
 {
 	size_t pad = -(uintptr_t)a->at & (align - 1), room = (size_t)(a->end - a->at);
+
 	if (!a->chunks || pad > room || size > room - pad)
 		return arena_take_new(a, size);
 	char *p = a->at + pad;
@@ -184,12 +194,14 @@ void *arena_zalloc(struct arena *a, size_t size)
 char *arena_strdup(struct arena *a, const char *s)
 {
 	size_t size = strlen(s) + 1;
+
 	return memcpy(arena_take(a, size, 1), s, size);
 }
 
 char *arena_strndup(struct arena *a, const char *s, size_t n)
 {
 	char *copy = arena_take(a, size_sum(n, 1), 1);
+
 	memcpy(copy, s, n);
 	copy[n] = '\0';
 	return copy;
@@ -198,6 +210,7 @@ char *arena_strndup(struct arena *a, const char *s, size_t n)
 char *arena_printf(struct arena *a, const char *format, ...)
 {
 	va_list args, again;
+
 	va_start(args, format);
 	va_copy(again, args);
 	size_t size = format_length(format, args) + 1;
@@ -211,6 +224,7 @@ char *arena_printf(struct arena *a, const char *format, ...)
 size_t arena_size(const struct arena *a)
 {
 	size_t size = 0;
+
 	for (const struct arena_chunk *c = a->chunks; c; c = c->next)
 		size += sizeof(*c) + c->size;
 	return size;
@@ -219,6 +233,7 @@ size_t arena_size(const struct arena *a)
 void arena_free(struct arena *a)
 {
 	struct arena_chunk *next;
+
 	for (struct arena_chunk *c = a->chunks; c; c = next) {
 		next = c->next;
 		mem_free(c);
@@ -232,6 +247,7 @@ void buffer_grow(struct buffer *b, size_t n)
 {
 	size_t need = size_sum(size_sum(b->len, n), 1);
 	size_t cap = b->cap ? b->cap : BUFFER_FIRST;
+
 	while (cap < need)
 		cap = size_sum(cap, cap);
 	b->data = mem_realloc(b->data, cap);
@@ -241,6 +257,7 @@ void buffer_grow(struct buffer *b, size_t n)
 void buffer_addf(struct buffer *b, const char *format, ...)
 {
 	va_list args, again;
+
 	va_start(args, format);
 	va_copy(again, args);
 	size_t n = format_length(format, args);

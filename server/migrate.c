@@ -44,6 +44,7 @@ static const struct sql sql_applied = {
 static int by_number(const void *a, const void *b)
 {
 	const struct migration *x = a, *y = b;
+
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
@@ -59,6 +60,7 @@ static void migrations_free(struct migrations *m)
 static unsigned number_of(const char *file)
 {
 	size_t len = strlen(file);
+
 	if (len < 8 || strcmp(file + len - 4, ".sql") != 0 || file[3] != '_')
 		return 0;
 	for (int i = 0; i < 3; i++)
@@ -79,6 +81,7 @@ static bool migrations_find(struct migrations *m, const struct database *db, cha
 	}
 	for (struct dirent *e; (e = readdir(d));) {
 		unsigned number = number_of(e->d_name);
+
 		if (number == 0)
 			continue;
 		m->list = mem_realloc(m->list, sizeof *m->list * (m->count + 1));
@@ -109,6 +112,7 @@ static bool file_read(const char *path, struct buffer *text, char **error)
 {
 	FILE *f = fopen(path, "re");
 	size_t n = 0;
+
 	if (f)
 		do {
 			text->len += n;
@@ -128,6 +132,7 @@ static bool migration_run(const struct engine *e, void *session, const struct mi
                           const char *text, char **error)
 {
 	int64_t newest = 0;
+
 	if (!e->session_script(session, e->begin, error) || !newest_applied(e, session, &newest, error))
 		return false;
 	/* Another process may have been faster. */
@@ -145,6 +150,7 @@ static bool migration_apply(const struct engine *e, void *session, const char *d
 	struct buffer text = { 0 };
 	char *path = mem_printf("%s/%s", dir, m->name), *why = NULL;
 	bool is_ok = file_read(path, &text, &why) && migration_run(e, session, m, text.data, &why);
+
 	if (is_ok)
 		log_info("store", NULL, "schema %s applied", m->name);
 	else
@@ -159,6 +165,7 @@ static bool migrate_in(const struct engine *e, void *session, const struct migra
 {
 	int64_t newest = 0;
 	unsigned known = m->list[m->count - 1].number;
+
 	if ((e->lock && !e->session_script(session, e->lock, error)) ||
 	    !e->session_run(session, &sql_table, NO_PARAMS, NULL, NULL, error) ||
 	    !newest_applied(e, session, &newest, error))
@@ -179,8 +186,10 @@ bool migrate(struct database *db, char **error)
 {
 	struct migrations m = { 0 };
 	bool is_ok = migrations_find(&m, db, error);
+
 	if (is_ok) {
 		void *session = db->engine->session_open(db, error);
+
 		is_ok = session && migrate_in(db->engine, session, &m, error);
 		if (session)
 			db->engine->session_close(session);
@@ -207,6 +216,7 @@ bool database_migrations(struct database *db,
 	bool is_ok = migrations_find(&m, db, error) &&
 	             database_run(db, &sql_has_table, NO_PARAMS, on_newest, &has_table, error) &&
 	             (!has_table || database_run(db, &sql_newest, NO_PARAMS, on_newest, &newest, error));
+
 	for (unsigned i = 0; is_ok && i < m.count; i++)
 		fn(arg, m.list[i].number, m.list[i].name, m.list[i].number <= newest);
 	migrations_free(&m);

@@ -19,6 +19,7 @@ static char *read_text(struct call *c)
 	const char *path = call_flag(c, "--file"), *word = c->word_count > 1 ? c->words[1] : NULL;
 	size_t n;
 	char *text;
+
 	if (!path == !word) {
 		complain_usage(c, "Give the text itself or --file FILE.", "One text is needed.", NULL);
 		return NULL;
@@ -34,6 +35,7 @@ static char *read_text(struct call *c)
 bool announce_args(struct call *c)
 {
 	const char *subject = call_flag(c, "--subject");
+
 	if (call_flag(c, "--all"))
 		json_object_set_new(c->args, "all", json_true());
 	if (subject && json_object_set_new(c->args, "subject", json_string(subject)) != 0)
@@ -46,6 +48,7 @@ int announce(struct call *c)
 	struct progress p;
 	char *text = read_text(c);
 	json_t *result = NULL;
+
 	if (text && (!*text || json_object_set_new(c->args, "text", json_string(text)) != 0))
 		complain_usage(c, NULL, "The text is empty or no UTF-8.", NULL);
 	else if (text) {

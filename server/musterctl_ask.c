@@ -24,6 +24,7 @@ static bool read_line(int fd, char *out)
 {
 	size_t n = 0;
 	ssize_t got;
+
 	while (n <= PASSWORD_MAX && (got = read(fd, out + n, 1)) == 1 && out[n] != '\n')
 		n++;
 	if (n > PASSWORD_MAX)
@@ -42,6 +43,7 @@ static bool ask(int tty, const char *prompt, bool is_secret, char *out)
 {
 	struct termios before, silent;
 	sigset_t watched, mask;
+
 	sigemptyset(&watched);
 	sigaddset(&watched, SIGINT);
 	sigaddset(&watched, SIGTERM);
@@ -82,6 +84,7 @@ static bool make_password(struct call *c, char *out)
 	static const char letters[] = "abcdefghijkmnpqrstuvwxyz23456789";
 	unsigned char random[20];
 	char *at = out;
+
 	if (getrandom(random, sizeof(random), 0) != (ssize_t)sizeof(random))
 		return complain(c, CONTROL_BROKEN, NULL, "The system gives no random numbers: %s.",
 		                strerror(errno));
@@ -99,6 +102,7 @@ static bool make_password(struct call *c, char *out)
 static bool read_password(struct call *c, const char *file, char *out)
 {
 	int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+
 	if (fd < 0)
 		return complain(c, CONTROL_USAGE, NULL, "%s cannot be read: %s.", file, strerror(errno));
 	bool ok = read_line(fd, out);
@@ -113,6 +117,7 @@ static bool read_password(struct call *c, const char *file, char *out)
 static bool ask_twice(struct call *c, char *out)
 {
 	int tty = terminal_open();
+
 	if (tty < 0)
 		return complain(c, CONTROL_USAGE, "Use --password-stdin, --password-file FILE or --random.",
 		                "There is no terminal to ask for the password.");
@@ -136,6 +141,7 @@ bool ask_password(struct call *c)
 	char password[PASSWORD_MAX + 2];
 	const char *file = call_flag(c, "--password-file");
 	bool from_stdin = call_flag(c, "--password-stdin"), random = call_flag(c, "--random");
+
 	if ((file != NULL) + from_stdin + random > 1)
 		return complain(c, CONTROL_USAGE, "Take one of them.",
 		                "--password-stdin, --password-file and --random exclude each other.");
@@ -155,6 +161,7 @@ bool ask_password(struct call *c)
 bool ask_if_removed(struct call *c)
 {
 	char answer[PASSWORD_MAX + 2] = "";
+
 	if (call_flag(c, "--yes"))
 		return true;
 	int tty = terminal_open();

@@ -38,6 +38,7 @@ static bool note_part(struct backup *b, const char *name)
 	uint64_t size = 0;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	bool ok = fd >= 0 && fsync(fd) == 0 && file_sum(path, sum, &size);
+
 	if (fd >= 0)
 		close(fd);
 	if (ok)
@@ -57,6 +58,7 @@ static bool write_file(struct call *c, const char *path, const char *text, size_
 	FILE *f = fd >= 0 ? fdopen(fd, "w") : NULL;
 	bool ok = f && fwrite(text, 1, n, f) == n && fflush(f) == 0 && fsync(fd) == 0;
 	int failure = errno;
+
 	if (f && fclose(f) != 0)
 		ok = false;
 	return ok ||
@@ -68,6 +70,7 @@ static bool copy_file(struct backup *b, const char *from, const char *name)
 	size_t n;
 	char *text = file_load(b->call, from, CONFIG_BYTES_MAX, &n), *to = path_in(b, name);
 	bool ok = text && write_file(b->call, to, text, n) && note_part(b, name);
+
 	if (text)
 		mem_free_secret(text, n);
 	mem_free(to);
@@ -85,6 +88,7 @@ static bool take_database(struct backup *b)
 	bool ok = is_pg ? backup_pg(b->call, store, path, tables, &schema)
 	                : backup_sqlite(b->call, store->path, path) &&
 	                      backup_sqlite_look(b->call, path, tables, &schema);
+
 	mem_free(path);
 	json_object_set_new(b->manifest, "engine", json_string(is_pg ? "postgresql" : "sqlite"));
 	json_object_set_new(b->manifest, "schema", json_integer(schema));
@@ -98,10 +102,12 @@ static bool take_certificates(struct backup *b)
 	bool with_keys = call_flag(b->call, "--with-keys"), ok = true;
 	DIR *d = opendir(from);
 	char *to = path_in(b, "certs");
+
 	if (d && with_keys && mkdir(to, 0700) != 0)
 		ok = complain(b->call, CONTROL_BROKEN, NULL, "%s cannot be made: %s.", to, strerror(errno));
 	for (struct dirent *e; ok && d && (e = readdir(d));) {
 		const char *dot = strrchr(e->d_name, '.');
+
 		if (!dot ||
 		    (strcmp(dot, ".crt") != 0 && strcmp(dot, ".key") != 0 && strcmp(dot, ".pem") != 0))
 			continue;
@@ -124,6 +130,7 @@ static bool write_manifest(struct backup *b)
 {
 	size_t n = json_dumpb(b->manifest, NULL, 0, JSON_INDENT(2));
 	char *text = mem_alloc(n), *path = path_in(b, BACKUP_MANIFEST);
+
 	json_dumpb(b->manifest, text, n, JSON_INDENT(2));
 	bool ok = write_file(b->call, path, text, n);
 	mem_free(path);
@@ -136,6 +143,7 @@ static void begin_manifest(struct backup *b)
 	char stamp[32], host[256] = "";
 	struct tm utc;
 	time_t now = time(NULL);
+
 	gmtime_r(&now, &utc);
 	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", &utc);
 	gethostname(host, sizeof(host) - 1);
@@ -150,14 +158,17 @@ static void remove_parts(const struct backup *b)
 		                             "muster.conf", BACKUP_MANIFEST };
 	const json_t *part;
 	size_t i;
+
 	json_array_foreach(json_object_get(b->manifest, "parts"), i, part)
 	{
 		char *path = path_in(b, json_string_value(json_object_get(part, "name")));
+
 		unlink(path);
 		mem_free(path);
 	}
 	for (i = 0; i < COUNT_OF(names); i++) {
 		char *path = path_in(b, names[i]);
+
 		unlink(path);
 		mem_free(path);
 	}
@@ -171,6 +182,7 @@ static struct conf *load_conf(struct call *c)
 {
 	char *errors = NULL;
 	struct conf *conf = conf_load(talk_config(c), &errors);
+
 	if (!conf)
 		complain(c, CONTROL_USAGE, "Name the server's configuration file with --config.",
 		         "The configuration cannot be read:\n%.*s", (int)strcspn(errors, "\n"), errors);
@@ -184,6 +196,7 @@ static void show_backup(const struct backup *b)
 	const json_t *part, *count;
 	const char *name;
 	size_t i;
+
 	if (b->call->is_json) {
 		show_json(b->call, b->manifest);
 		return;
@@ -201,6 +214,7 @@ int backup_make(struct call *c)
 {
 	struct backup b = { .call = c, .dir = c->words[0], .conf = load_conf(c) };
 	mode_t mask = umask(0077);
+
 	if (b.conf && mkdir(b.dir, 0700) != 0) {
 		complain(c, CONTROL_REFUSED, "Name a folder that is not there yet.",
 		         "%s cannot be made: %s.", b.dir, strerror(errno));
@@ -225,6 +239,7 @@ static void problem(struct backup *b, const char *format, ...) PRINTF(2, 3);
 static void problem(struct backup *b, const char *format, ...)
 {
 	va_list args;
+
 	va_start(args, format);
 	char *line = mem_vprintf(format, args);
 	va_end(args);
@@ -240,6 +255,7 @@ static void verify_part(struct backup *b, const json_t *part)
 	json_int_t bytes = json_integer_value(json_object_get(part, "bytes"));
 	char sum[65], *path = name && !strstr(name, "..") && *name != '/' ? path_in(b, name) : NULL;
 	uint64_t size = 0;
+
 	if (!path || !wanted)
 		problem(b, "The manifest is not as it must be.");
 	else if (!file_sum(path, sum, &size))
@@ -255,6 +271,7 @@ static bool load_manifest(struct backup *b)
 	json_error_t error;
 	char *path = path_in(b, BACKUP_MANIFEST);
 	char *text = access(path, F_OK) == 0 ? file_load(b->call, path, MANIFEST_BYTES_MAX, &n) : NULL;
+
 	if (text)
 		b->manifest = json_loadb(text, n, 0, &error);
 	if (!b->manifest || !json_is_array(json_object_get(b->manifest, "parts")) ||
@@ -271,11 +288,13 @@ static void compare(struct backup *b, const json_t *restored, json_int_t schema)
 {
 	const json_t *wanted = json_object_get(b->manifest, "tables"), *count;
 	const char *name;
+
 	if (schema != json_integer_value(json_object_get(b->manifest, "schema")))
 		problem(b, "The restored tables are of another version: %lld.", (long long)schema);
 	json_object_foreach((json_t *)(uintptr_t)wanted, name, count)
 	{
 		const json_t *found = json_object_get(restored, name);
+
 		if (!json_equal(found, count))
 			problem(b, "Table %s has %lld rows restored, and had %lld.", name,
 			        found ? (long long)json_integer_value(found) : -1LL,
@@ -291,6 +310,7 @@ static bool restore_sqlite(struct backup *b, json_t *tables, json_int_t *schema)
 	bool ok = mkdtemp(dir) || complain(b->call, CONTROL_BROKEN, "Set TMPDIR to a folder with room.",
 	                                   "%s cannot be made: %s.", dir, strerror(errno));
 	char *from = path_in(b, BACKUP_SQLITE), *to = mem_printf("%s/" BACKUP_SQLITE, dir);
+
 	if (ok) {
 		ok = backup_sqlite(b->call, from, to) && backup_sqlite_look(b->call, to, tables, schema);
 		unlink(to);
@@ -310,6 +330,7 @@ static bool verify_database(struct backup *b)
 	json_t *tables = json_object();
 	json_int_t schema = 0;
 	char *path = path_in(b, BACKUP_POSTGRESQL);
+
 	if (into && !is_pg)
 		ok = complain(b->call, CONTROL_USAGE, NULL, "--restore-into is for backups of PostgreSQL.");
 	else if (is_pg)
@@ -328,6 +349,7 @@ static void verify_parts(struct backup *b)
 	const json_t *parts = json_object_get(b->manifest, "parts"), *part;
 	struct progress p;
 	size_t i;
+
 	progress_begin(&p, b->call, "Verifying", json_array_size(parts));
 	json_array_foreach(parts, i, part)
 	{
@@ -342,6 +364,7 @@ static void show_verified(const struct backup *b)
 	const char *made = json_string_value(json_object_get(b->manifest, "made"));
 	const char *engine = json_string_value(json_object_get(b->manifest, "engine"));
 	bool is_restored = strcmp(engine, "sqlite") == 0 || call_flag(b->call, "--restore-into");
+
 	if (b->call->is_json)
 		show_json(b->call, b->manifest);
 	else
@@ -352,6 +375,7 @@ static void show_verified(const struct backup *b)
 int backup_verify(struct call *c)
 {
 	struct backup b = { .call = c, .dir = c->words[0] };
+
 	if (load_manifest(&b)) {
 		verify_parts(&b);
 		if (!b.problems && verify_database(&b) && !b.problems)

@@ -23,6 +23,7 @@
 static void become_tool(const char *const *argv, const char *password, bool is_silent)
 {
 	int null = is_silent ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
+
 	if (null >= 0)
 		dup2(null, STDOUT_FILENO);
 	if (password)
@@ -38,6 +39,7 @@ static int wait_for(pid_t child, struct progress *p, const char *grows)
 	struct stat st;
 	int status = 0;
 	pid_t ended;
+
 	while ((ended = waitpid(child, &status, WNOHANG)) == 0 || (ended < 0 && errno == EINTR)) {
 		if (grows && stat(grows, &st) == 0)
 			progress_show(p, (uint64_t)st.st_size);
@@ -51,6 +53,7 @@ static bool run_tool(struct call *c, const char *const *argv, const char *passwo
                      const char *grows)
 {
 	struct progress p;
+
 	fflush(stdout);
 	pid_t child = fork();
 	if (child == 0)
@@ -71,6 +74,7 @@ static bool run_tool(struct call *c, const char *const *argv, const char *passwo
 static bool complain_pg(struct call *c, PGconn *pg)
 {
 	const char *text = PQerrorMessage(pg);
+
 	return complain(c, CONTROL_AWAY, "Does it run, and does it let this user in?",
 	                "PostgreSQL says: %.*s", (int)strcspn(text, "\n"), text);
 }
@@ -81,6 +85,7 @@ static PGconn *pg_connect(struct call *c, const char *conninfo, const char *pass
 		                password ? "password" : NULL, NULL };
 	const char *values[] = { conninfo, "musterctl", "UTF8", password, NULL };
 	PGconn *pg = PQconnectdbParams(words, values, 1);
+
 	if (PQstatus(pg) == CONNECTION_OK)
 		return pg;
 	complain_pg(c, pg);
@@ -92,6 +97,7 @@ static PGresult *query(struct call *c, PGconn *pg, const char *sql)
 {
 	PGresult *result = PQexec(pg, sql);
 	ExecStatusType status = PQresultStatus(result);
+
 	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
 		return result;
 	complain_pg(c, pg);
@@ -104,6 +110,7 @@ static char *query_text(struct call *c, PGconn *pg, const char *sql)
 {
 	PGresult *result = query(c, pg, sql);
 	char *text = result && PQntuples(result) ? mem_strdup(PQgetvalue(result, 0, 0)) : NULL;
+
 	PQclear(result);
 	return text;
 }
@@ -111,6 +118,7 @@ static char *query_text(struct call *c, PGconn *pg, const char *sql)
 static bool query_number(struct call *c, PGconn *pg, const char *sql, json_int_t *number)
 {
 	char *text = query_text(c, pg, sql);
+
 	*number = text ? strtoll(text, NULL, 10) : 0;
 	bool ok = text != NULL;
 	mem_free(text);
@@ -123,9 +131,11 @@ static bool count_tables(struct call *c, PGconn *pg, json_t *tables, json_int_t 
 	                        "select tablename, quote_ident(tablename) from pg_tables"
 	                        " where schemaname = any (current_schemas(false)) order by 1");
 	bool ok = names != NULL;
+
 	for (int i = 0; ok && i < PQntuples(names); i++) {
 		char *sql = mem_printf("select count(*) from %s", PQgetvalue(names, i, 1));
 		json_int_t n;
+
 		ok = query_number(c, pg, sql, &n);
 		json_object_set_new(tables, PQgetvalue(names, i, 0), json_integer(n));
 		mem_free(sql);
@@ -141,6 +151,7 @@ static char *load_password(struct call *c, const char *path)
 {
 	size_t n;
 	char *text = file_load(c, path, PASSWORD_BYTES, &n);
+
 	if (text)
 		text[strcspn(text, "\r\n")] = '\0';
 	return text;
@@ -149,6 +160,7 @@ static char *load_password(struct call *c, const char *path)
 static bool dump(struct call *c, PGconn *pg, const char *conninfo, const char *password, const char *to)
 {
 	char *moment = query_text(c, pg, "select pg_export_snapshot()");
+
 	if (!moment)
 		return false;
 	const char *const argv[] = {
@@ -165,6 +177,7 @@ bool backup_pg(struct call *c, const struct store_conf *store, const char *to, j
                json_int_t *schema)
 {
 	char *password = store->password_file ? load_password(c, store->password_file) : NULL;
+
 	if (store->password_file && !password)
 		return false;
 	PGconn *pg = pg_connect(c, store->conninfo, password);
@@ -193,6 +206,7 @@ static bool restore(struct call *c, const char *path, const char *into, json_t *
 	                             "select count(*) from pg_tables"
 	                             " where schemaname = any (current_schemas(false))",
 	                             &there);
+
 	if (ok && there)
 		ok = complain(c, CONTROL_REFUSED, "Name an empty database, made for this by createdb.",
 		              "The database to restore into has %lld tables already.", (long long)there);
@@ -204,6 +218,7 @@ static bool restore(struct call *c, const char *path, const char *into, json_t *
 bool backup_pg_look(struct call *c, const char *path, const char *into, json_t *tables, json_int_t *schema)
 {
 	const char *const argv[] = { "pg_restore", "--list", path, NULL };
+
 	return run_tool(c, argv, NULL, "Reading", NULL) &&
 	       (!into || restore(c, path, into, tables, schema));
 }

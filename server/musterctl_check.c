@@ -42,6 +42,7 @@ static void note(struct check *k, enum state state, const char *what, const char
 {
 	static const char *const words[] = { "ok", "warn", "FAIL" };
 	json_t *row = json_pack("{s:s, s:s, s:s}", "check", what, "state", words[state], "found", found);
+
 	json_object_set_new(row, "advice", advice ? json_string(advice) : json_null());
 	json_array_append_new(k->rows, row);
 	k->failures += state == STATE_FAIL;
@@ -52,6 +53,7 @@ static void note(struct check *k, enum state state, const char *what, const char
 static void note_certificate(struct check *k, const char *what, const struct reached *r)
 {
 	char found[320];
+
 	if (!r->has_name) {
 		snprintf(found, sizeof(found), "the certificate is for %s",
 		         r->subject[0] ? r->subject : "nobody");
@@ -85,6 +87,7 @@ static void check_address(struct check *k, struct sockaddr_storage *address, uns
 	bool is_v6 = address->ss_family == AF_INET6;
 	char text[INET6_ADDRSTRLEN] = "", what[80];
 	struct reached r;
+
 	*(is_v6 ? &v6->sin6_port : &v4->sin_port) = htons((uint16_t)port);
 	inet_ntop(address->ss_family, is_v6 ? (void *)&v6->sin6_addr : (void *)&v4->sin_addr, text,
 	          sizeof(text));
@@ -110,6 +113,7 @@ static void check_target(struct check *k, const char *target, unsigned port, boo
 	struct sockaddr_storage addresses[DNS_RECORDS_MAX];
 	unsigned count;
 	enum dns_result result = dns_addresses(k->dns, target, addresses, &count);
+
 	if (result != DNS_FOUND)
 		note(k, STATE_FAIL, target, result == DNS_NONE ? "has no address" : "DNS does not answer",
 		     "Add an A or AAAA record for it.");
@@ -138,6 +142,7 @@ static void check_service(struct check *k, const struct service *s)
 	unsigned count;
 	char *name = mem_printf("%s.%s", s->record, k->domain), text[DNS_NAME_MAX + 32];
 	enum dns_result result = dns_services(k->dns, name, found, &count);
+
 	if (result != DNS_FOUND)
 		note_missing(k, s, name, result);
 	for (unsigned i = 0; i < count; i++) {
@@ -160,6 +165,7 @@ static bool prepare(struct check *k, char *ascii, size_t size)
 	struct call *c = k->call;
 	const char *ca = call_flag(c, "--ca");
 	char prepared[JID_PART_MAX + 1];
+
 	if (!jid_prepare_domain(c->words[0], strlen(c->words[0]), prepared) ||
 	    !jid_domain_to_ascii(prepared, ascii, size))
 		return complain(c, CONTROL_USAGE, "A domain is something like \"example.org\".",
@@ -183,6 +189,7 @@ static void show_checks(struct check *k)
 	const json_t *row;
 	size_t i;
 	json_t *result = json_pack("{s:s, s:O}", "domain", k->domain, "checks", k->rows);
+
 	if (k->call->is_json)
 		show_json(k->call, result);
 	else
@@ -190,6 +197,7 @@ static void show_checks(struct check *k)
 	json_array_foreach(k->rows, i, row)
 	{
 		const char *advice = json_string_value(json_object_get(row, "advice"));
+
 		if (advice && !k->call->is_json &&
 		    strcmp(json_string_value(json_object_get(row, "state")), "ok") != 0)
 			printf("\n%s: %s\n%s\n", json_string_value(json_object_get(row, "check")),
@@ -202,6 +210,7 @@ int check_domain(struct call *c)
 {
 	char ascii[DNS_NAME_MAX];
 	struct check k = { .call = c, .domain = ascii, .rows = json_array() };
+
 	if (prepare(&k, ascii, sizeof(ascii))) {
 		for (unsigned i = 0; i < COUNT_OF(services); i++)
 			check_service(&k, &services[i]);

@@ -26,6 +26,7 @@ static bool use_resolver(struct dns *d, const char *text)
 	size_t n = strcspn(text, ":");
 	struct sockaddr_in *server = &d->state.nsaddr_list[0];
 	long port = text[n] ? strtol(text + n + 1, NULL, 10) : DNS_PORT;
+
 	if (n >= sizeof(address) || port < 1 || port > 65535)
 		return false;
 	memcpy(address, text, n);
@@ -39,6 +40,7 @@ struct dns *dns_open(const char *resolver)
 {
 	struct dns *d = mem_zalloc(sizeof(*d));
 	bool ok = res_ninit(&d->state) == 0 && (!resolver || use_resolver(d, resolver));
+
 	d->state.retrans = TRY_SECONDS;
 	d->state.retry = TRIES;
 	if (ok)
@@ -57,6 +59,7 @@ void dns_close(struct dns *d)
 static enum dns_result ask(struct dns *d, const char *name, int type, ns_msg *message)
 {
 	int n = res_nquery(&d->state, name, ns_c_in, type, d->answer, sizeof(d->answer));
+
 	if (n < 0)
 		return d->state.res_h_errno == HOST_NOT_FOUND || d->state.res_h_errno == NO_DATA
 		           ? DNS_NONE
@@ -69,6 +72,7 @@ static enum dns_result ask(struct dns *d, const char *name, int type, ns_msg *me
 static int compare(const void *a, const void *b)
 {
 	const struct dns_service *x = a, *y = b;
+
 	if (x->priority != y->priority)
 		return x->priority < y->priority ? -1 : 1;
 	return x->weight > y->weight ? -1 : x->weight < y->weight;
@@ -78,6 +82,7 @@ static bool read_service(const ns_msg *message, const ns_rr *rr, struct dns_serv
 {
 	const unsigned char *data = ns_rr_rdata(*rr);
 	char target[NS_MAXDNAME];
+
 	if (ns_rr_rdlen(*rr) < 7 || ns_name_uncompress(ns_msg_base(*message), ns_msg_end(*message),
 	                                               data + 6, target, sizeof(target)) < 0)
 		return false;
@@ -95,6 +100,7 @@ enum dns_result dns_services(struct dns *d, const char *name, struct dns_service
 	ns_msg message;
 	ns_rr rr;
 	enum dns_result result = ask(d, name, ns_t_srv, &message);
+
 	*count = 0;
 	if (result != DNS_FOUND)
 		return result;
@@ -112,6 +118,7 @@ static void read_address(const ns_rr *rr, struct sockaddr_storage out[DNS_RECORD
 {
 	struct sockaddr_in v4 = { .sin_family = AF_INET };
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
+
 	if (ns_rr_type(*rr) == ns_t_a && ns_rr_rdlen(*rr) == sizeof(v4.sin_addr)) {
 		memcpy(&v4.sin_addr, ns_rr_rdata(*rr), sizeof(v4.sin_addr));
 		memcpy(&out[(*count)++], &v4, sizeof(v4));
@@ -126,11 +133,13 @@ enum dns_result dns_addresses(struct dns *d, const char *name, struct sockaddr_s
 {
 	static const int types[] = { ns_t_a, ns_t_aaaa };
 	bool has_failed = false;
+
 	*count = 0;
 	for (unsigned t = 0; t < COUNT_OF(types); t++) {
 		ns_msg message;
 		ns_rr rr;
 		enum dns_result result = ask(d, name, types[t], &message);
+
 		has_failed |= result == DNS_FAILED;
 		for (int i = 0; result == DNS_FOUND && i < ns_msg_count(message, ns_s_an); i++) {
 			if (*count < DNS_RECORDS_MAX && ns_parserr(&message, ns_s_an, i, &rr) == 0)

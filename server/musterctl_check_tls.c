@@ -22,9 +22,11 @@ static int dial(const struct sockaddr_storage *address, struct reached *out)
 	struct timeval patience = { .tv_sec = CHECK_SECONDS };
 	int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int failure = fd < 0 || connect(fd, (const struct sockaddr *)address, size) != 0 ? errno : 0;
+
 	if (failure == EINPROGRESS) {
 		struct pollfd ready = { .fd = fd, .events = POLLOUT };
 		socklen_t n = sizeof(failure);
+
 		failure = ETIMEDOUT;
 		if (poll(&ready, 1, CHECK_SECONDS * 1000) == 1)
 			getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &n);
@@ -74,6 +76,7 @@ static bool start_tls(int fd, const char *domain, struct reached *out)
 	bool is_offered = say(fd, header) && read_until(fd, "<starttls", "</stream:features>", text, &len);
 	bool ok = is_offered && say(fd, "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>") &&
 	          read_until(fd, "<proceed", "<failure", text, &len);
+
 	if (!ok && strstr(text, "host-unknown"))
 		snprintf(out->why, sizeof(out->why), "the server does not serve this domain");
 	else if (!ok && len == 0)
@@ -90,8 +93,10 @@ static void read_names(X509 *cert, struct reached *out)
 {
 	GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
 	size_t len = 0;
+
 	for (int i = 0; names && i < sk_GENERAL_NAME_num(names); i++) {
 		int type;
+
 		const ASN1_STRING *text = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names, i), &type);
 		if (type == GEN_DNS && len + (size_t)ASN1_STRING_length(text) + 3 < sizeof(out->subject))
 			len += (size_t)snprintf(out->subject + len, sizeof(out->subject) - len, "%s%.*s",
@@ -105,6 +110,7 @@ static void read_certificate(SSL *ssl, const char *domain, struct reached *out)
 {
 	X509 *cert = SSL_get1_peer_certificate(ssl);
 	int seconds = 0;
+
 	out->chain = SSL_get_verify_result(ssl);
 	if (!cert)
 		return;
@@ -120,6 +126,7 @@ static void shake_hands(int fd, const char *domain, SSL_CTX *tls, struct reached
 {
 	static const unsigned char protocol[] = "\x0bxmpp-client";
 	SSL *ssl = SSL_new(tls);
+
 	ERR_clear_error();
 	if (ssl && SSL_set_fd(ssl, fd) == 1 && SSL_set_tlsext_host_name(ssl, domain) == 1 &&
 	    SSL_set_alpn_protos(ssl, protocol, sizeof(protocol) - 1) == 0 && SSL_connect(ssl) == 1) {
@@ -129,6 +136,7 @@ static void shake_hands(int fd, const char *domain, SSL_CTX *tls, struct reached
 		SSL_shutdown(ssl);
 	} else {
 		const char *reason = ERR_reason_error_string(ERR_peek_error());
+
 		snprintf(out->why, sizeof(out->why), "TLS failed: %s", reason ? reason : "no answer");
 	}
 	SSL_free(ssl);

@@ -7,6 +7,7 @@
 void csv_begin(struct csv *csv, char *text, size_t n)
 {
 	bool has_mark = n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0;
+
 	*csv = (struct csv){ .at = text + (has_mark ? 3 : 0), .end = text + n, .next_line = 1 };
 }
 
@@ -29,6 +30,7 @@ static bool is_field_end(const struct csv *csv, const char *at)
 static char *take_quoted(struct csv *csv)
 {
 	char *field = ++csv->at, *to = field;
+
 	while (csv->at < csv->end) {
 		if (*csv->at == '"' && csv->at + 1 < csv->end && csv->at[1] == '"')
 			csv->at++;
@@ -51,6 +53,7 @@ static char *take_quoted(struct csv *csv)
 static char *take_plain(struct csv *csv)
 {
 	char *field = csv->at;
+
 	for (; !is_field_end(csv, csv->at); csv->at++) {
 		if (*csv->at == '"')
 			csv->problem = "a quote stands inside a field that does not begin with one";
@@ -62,6 +65,7 @@ static char *take_plain(struct csv *csv)
 static void skip_line(struct csv *csv)
 {
 	char *end = memchr(csv->at, '\n', (size_t)(csv->end - csv->at));
+
 	csv->at = end ? end + 1 : csv->end;
 	csv->next_line++;
 }
@@ -69,6 +73,7 @@ static void skip_line(struct csv *csv)
 static void skip_empty_lines(struct csv *csv)
 {
 	size_t n;
+
 	while ((n = line_end(csv, csv->at))) {
 		csv->at += n;
 		csv->next_line++;
@@ -81,6 +86,7 @@ static bool end_field(struct csv *csv)
 	char *end = csv->at;
 	bool goes_on = end < csv->end && *end == ',';
 	size_t n = goes_on ? 1 : line_end(csv, end);
+
 	csv->next_line += !goes_on;
 	csv->at += n;
 	*end = '\0'; /* behind the text there is a NUL already */
@@ -91,6 +97,7 @@ unsigned csv_next(struct csv *csv, char *fields[CSV_COLUMNS])
 {
 	unsigned count = 0;
 	bool goes_on = true;
+
 	csv->problem = NULL;
 	skip_empty_lines(csv);
 	if (csv->at == csv->end)

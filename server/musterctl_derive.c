@@ -39,6 +39,7 @@ static void work(void *arg)
 {
 	struct derive *d = arg;
 	size_t i;
+
 	(void)!nice(NICE); /* of this thread alone: the server and its database come first */
 	while (!atomic_load(&d->is_over) && (i = atomic_fetch_add(&d->next, 1)) < d->count) {
 		if (d->passwords[i])
@@ -51,6 +52,7 @@ struct derive *derive_start(const char *const *passwords, struct sasl_keys *keys
 {
 	struct derive *d = mem_zalloc(sizeof(*d));
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+
 	d->passwords = passwords;
 	d->keys = keys;
 	d->count = count;

@@ -38,6 +38,7 @@ static void print_list(const json_t *list)
 	struct buffer b = { 0 };
 	const json_t *value;
 	size_t i;
+
 	json_array_foreach(list, i, value) buffer_addf(&b, "%s%s", i ? ";" : "", json_string_value(value));
 	print_field(b.data ? b.data : "");
 	buffer_free(&b);
@@ -67,6 +68,7 @@ static bool on_page(struct call *c, const json_t *page, void *arg)
 	struct export *x = arg;
 	const json_t *user;
 	size_t i;
+
 	(void)c;
 	if (!x->has_titles)
 		print_titles(x);
@@ -83,6 +85,7 @@ static bool on_page(struct call *c, const json_t *page, void *arg)
 int export_users(struct call *c)
 {
 	struct export x = { .columns = call_flag(c, "--keys") ? COUNT_OF(columns) : PLAIN_COLUMNS };
+
 	if (c->is_json)
 		return ask_server(c);
 	json_t *result = talk(c, c->verb->name, json_incref(c->args), on_page, &x);

@@ -11,6 +11,7 @@ char *file_load(struct call *c, const char *path, size_t max, size_t *len)
 	struct buffer text = { 0 };
 	FILE *f = fopen(path, "re");
 	size_t n = 0;
+
 	if (!f) {
 		complain(c, CONTROL_USAGE, NULL, "%s cannot be read: %s.", path, strerror(errno));
 		return NULL;
@@ -40,6 +41,7 @@ bool file_sum(const char *path, char sum[65], uint64_t *size)
 	FILE *f = fopen(path, "re");
 	EVP_MD_CTX *context = f ? EVP_MD_CTX_new() : NULL;
 	size_t n;
+
 	if (!context || EVP_DigestInit_ex(context, EVP_sha256(), NULL) != 1) {
 		if (f)
 			fclose(f);

@@ -13,6 +13,7 @@
 static char *usage(const struct verb *v)
 {
 	struct buffer line = { 0 };
+
 	buffer_adds(&line, v->name);
 	for (const struct word *w = v->words; w && w->name; w++)
 		buffer_addf(&line, w->is_optional ? " [%s]" : " %s", w->name);
@@ -25,6 +26,7 @@ static void show_flags(const struct flag *flags)
 {
 	for (const struct flag *f = flags; f && f->name; f++) {
 		char *left = mem_printf("%s%s%s", f->name, f->value ? " " : "", f->value ? f->value : "");
+
 		fputs("  ", stdout);
 		show_padded(left, LEFT_COLUMN);
 		printf(" %s\n", f->about);
@@ -35,6 +37,7 @@ static void show_flags(const struct flag *flags)
 static bool is_in_group(const struct verb *v, const char *group)
 {
 	size_t n = group ? strlen(group) : 0;
+
 	return !group || (strncmp(v->name, group, n) == 0 && v->name[n] == ' ');
 }
 
@@ -42,6 +45,7 @@ static bool is_in_group(const struct verb *v, const char *group)
 static char *short_usage(const struct verb *v)
 {
 	struct buffer line = { 0 };
+
 	buffer_adds(&line, v->name);
 	for (const struct word *w = v->words; w && w->name; w++)
 		buffer_addf(&line, w->is_optional ? " [%s]" : " %s", w->name);
@@ -51,6 +55,7 @@ static char *short_usage(const struct verb *v)
 static void show_verb_line(const struct verb *v)
 {
 	char *left = short_usage(v);
+
 	fputs("  ", stdout);
 	show_padded(left, LEFT_COLUMN);
 	printf(" %s\n", v->about);
@@ -61,6 +66,7 @@ static void show_verb_line(const struct verb *v)
 static void show_longer_verbs(const struct verb *verb)
 {
 	bool is_first = true;
+
 	for (const struct verb *v = verbs; v->name; v++) {
 		if (!is_in_group(v, verb->name))
 			continue;
@@ -74,6 +80,7 @@ static void show_longer_verbs(const struct verb *verb)
 static void show_verb_help(const struct verb *v)
 {
 	char *line = usage(v);
+
 	printf("Usage: musterctl %s\n\n%s\n", line, v->about);
 	if (v->more)
 		printf("%s\n", v->more);
@@ -116,6 +123,7 @@ void help_show(const struct call *c)
 static unsigned min3(unsigned a, unsigned b, unsigned c)
 {
 	unsigned ab = a < b ? a : b;
+
 	return ab < c ? ab : c;
 }
 
@@ -124,12 +132,14 @@ static unsigned distance(const char *a, const char *b)
 {
 	size_t n = strlen(a), m = strlen(b);
 	unsigned rows[3][NEAR_MAX + 1]; /* rows i, i-1 and i-2, taking turns */
+
 	if (n > NEAR_MAX || m > NEAR_MAX)
 		return NEAR_MAX;
 	for (size_t j = 0; j <= m; j++)
 		rows[0][j] = (unsigned)j;
 	for (size_t i = 1; i <= n; i++) {
 		unsigned *row = rows[i % 3], *before = rows[(i - 1) % 3];
+
 		row[0] = (unsigned)i;
 		for (size_t j = 1; j <= m; j++) {
 			row[j] =
@@ -145,6 +155,7 @@ static unsigned distance(const char *a, const char *b)
 static bool is_turned_round(const char *words, const char *name)
 {
 	const char *gap = strchr(words, ' ');
+
 	if (!gap)
 		return false;
 	size_t n = (size_t)(gap - words), rest = strlen(gap + 1);
@@ -157,9 +168,11 @@ static unsigned distance_to_verb(const char *words, const char *name)
 {
 	unsigned best = is_turned_round(words, name) ? 0 : distance(words, name);
 	const char *gap = strchr(name, ' ');
+
 	if (gap && !strchr(words, ' ')) {
 		char *first = mem_strndup(name, (size_t)(gap - name));
 		unsigned d = distance(words, first);
+
 		best = d < best ? d : best;
 		mem_free(first);
 	}
@@ -175,8 +188,10 @@ static const struct verb *nearest_verb(const char *words)
 {
 	const struct verb *best = NULL;
 	unsigned best_distance = near_enough(words) + 1;
+
 	for (const struct verb *v = verbs; v->name; v++) {
 		unsigned d = distance_to_verb(words, v->name);
+
 		if (d < best_distance) {
 			best = v;
 			best_distance = d;
@@ -189,6 +204,7 @@ char *help_suggest_command(const char *words, const char *next)
 {
 	char *longer = next ? mem_printf("%s %s", words, next) : NULL;
 	const struct verb *best = longer ? nearest_verb(longer) : NULL;
+
 	mem_free(longer);
 	if (!best)
 		best = nearest_verb(words);
@@ -201,8 +217,10 @@ char *help_suggest_command(const char *words, const char *next)
 static const char *nearest_flag(const struct flag *flags, const char *name, unsigned *best_distance)
 {
 	const char *best = NULL;
+
 	for (const struct flag *f = flags; f && f->name; f++) {
 		unsigned d = distance(name, f->name);
+
 		if (d < *best_distance) {
 			best = f->name;
 			*best_distance = d;
@@ -216,6 +234,7 @@ char *help_suggest_flag(const struct call *c, const char *name)
 	unsigned best_distance = near_enough(name) + 1;
 	const char *best = nearest_flag(global_flags, name, &best_distance);
 	const char *own = c->verb ? nearest_flag(c->verb->flags, name, &best_distance) : NULL;
+
 	if (own)
 		best = own;
 	if (!c->verb && !best)
@@ -248,6 +267,7 @@ static void candidate(struct completion *to, const char *text, const char *end)
 static bool on_names(struct call *c, const json_t *page, void *arg)
 {
 	struct completion *to = arg;
+
 	(void)c;
 	const char *key;
 	json_t *rows, *row;
@@ -257,6 +277,7 @@ static bool on_names(struct call *c, const json_t *page, void *arg)
 		json_array_foreach(rows, i, row)
 		{
 			const char *name = json_string_value(json_object_get(row, to->key));
+
 			if (name)
 				candidate(to, name, "");
 		}
@@ -299,10 +320,12 @@ static void complete_commands(struct completion *to, const char *group)
 {
 	size_t n = group ? strlen(group) + 1 : 0;
 	const char *last = "";
+
 	for (const struct verb *v = verbs; v->name; v++) {
 		const char *gap = strchr(v->name, ' ');
 		char *word = group ? mem_strdup(v->name + (is_in_group(v, group) ? n : 0))
 		                   : mem_strndup(v->name, gap ? (size_t)(gap - v->name) : strlen(v->name));
+
 		/* The table keeps groups together: a first word is new unless it is the last one's. */
 		size_t len = strlen(word);
 		bool is_same = strncmp(last, word, len) == 0 && (last[len] == ' ' || !last[len]);
@@ -342,6 +365,7 @@ int help_complete(struct call *c)
 	const char *env = getenv("COMP_LINE"), *point = getenv("COMP_POINT");
 	const char *words[LINE_WORDS];
 	unsigned count = 0;
+
 	if (!env) {
 		complain(c, CONTROL_USAGE,
 		         "Put this into ~/.bashrc: complete -o default -C 'musterctl complete' musterctl",
@@ -361,6 +385,7 @@ int help_complete(struct call *c)
 		struct completion to = { .partial = words[count - 1] };
 		size_t typed_len = strlen(to.partial);
 		size_t replaced = c->rest_count > 1 ? strlen(c->rest[1]) : typed_len;
+
 		to.skip = replaced < typed_len ? typed_len - replaced : 0;
 		complete_word(&typed, &to, before);
 		talk_close(&typed);

@@ -19,6 +19,7 @@ static json_t *ask(struct import *x, const char *command, json_t *args)
 {
 	struct call *c = x->call;
 	json_t *result = NULL;
+
 	for (unsigned tries = 1; !result && tries <= TRIES; tries++) {
 		c->is_quiet = tries < TRIES;
 		c->status = CONTROL_OK;
@@ -40,10 +41,12 @@ static bool take_hosts(struct import *x)
 	const char *only = call_flag(x->call, "--host");
 	json_t *result = talk(x->call, "host list", json_object(), NULL, NULL), *host;
 	size_t i;
+
 	x->hosts = json_object();
 	json_array_foreach(json_object_get(result, "hosts"), i, host)
 	{
 		const char *name = json_string_value(json_object_get(host, "name"));
+
 		if (!only || strcmp(only, name) == 0)
 			json_object_set_new(x->hosts, name, json_true());
 	}
@@ -86,6 +89,7 @@ static const char *email_of(const struct import_user *u)
 static json_t *ask_existing(struct import *x, const char *host, size_t from, size_t to)
 {
 	json_t *names = json_array(), *emails = json_array();
+
 	for (size_t i = from; i < to; i++) {
 		if (!is_of(&x->users[i], host))
 			continue;
@@ -104,6 +108,7 @@ static json_t *ask_existing(struct import *x, const char *host, size_t from, siz
 static void note_email(struct import *x, const struct import_user *u, const json_t *emails)
 {
 	const char *owner = json_string_value(json_object_get(emails, email_of(u)));
+
 	if (owner &&
 	    (strlen(owner) != u->jid->local_len || memcmp(owner, u->jid->text, strlen(owner)) != 0))
 		import_complain(x, u->line, "%s@%s has the e-mail address %s already", owner,
@@ -116,10 +121,12 @@ static bool check_portion(struct import *x, const char *host, size_t from, size_
 	json_t *found = ask_existing(x, host, from, to), *taken = json_object(), *name;
 	const json_t *emails = json_object_get(found, "emails");
 	size_t k;
+
 	json_array_foreach(json_object_get(found, "names"), k, name)
 	    json_object_set_new(taken, json_string_value(name), json_true());
 	for (size_t i = from; found && i < to; i++) {
 		struct import_user *u = &x->users[i];
+
 		if (!is_of(u, host))
 			continue;
 		if (json_object_getn(taken, u->jid->text, u->jid->local_len))
@@ -138,6 +145,7 @@ static bool check_existing(struct import *x)
 		size_t to = from + NAMES_AT_ONCE < x->count ? from + NAMES_AT_ONCE : x->count;
 		const char *host;
 		json_t *is_served;
+
 		json_object_foreach(x->hosts, host, is_served)
 		{
 			if (!check_portion(x, host, from, to))
@@ -153,11 +161,13 @@ static bool take_groups(struct import *x)
 {
 	json_t *result = talk(x->call, "group list", json_object(), NULL, NULL), *group;
 	size_t i;
+
 	x->groups = json_object();
 	json_array_foreach(json_object_get(result, "groups"), i, group)
 	{
 		char *key = mem_printf("%s %s", json_string_value(json_object_get(group, "host")),
 		                       json_string_value(json_object_get(group, "name")));
+
 		json_object_set_new(x->groups, key, json_true());
 		mem_free(key);
 	}
@@ -169,6 +179,7 @@ static void check_group(struct import *x, const struct import_user *u, const cha
 {
 	char *key = mem_printf("%s %s", jid_domain(u->jid), name);
 	bool is_there = json_object_get(x->groups, key) != NULL;
+
 	if (!is_there && x->missing)
 		json_object_set_new(x->missing, key,
 		                    json_pack("{s:s, s:s}", "host", jid_domain(u->jid), "name", name));
@@ -182,6 +193,7 @@ static bool check_groups(struct import *x)
 {
 	const json_t *name;
 	size_t k;
+
 	for (size_t i = 0; i < x->count; i++) {
 		if (x->users[i].groups && !x->groups && !take_groups(x))
 			return false;
@@ -195,9 +207,11 @@ static bool make_groups(struct import *x)
 {
 	const char *key;
 	json_t *args;
+
 	json_object_foreach(x->missing, key, args)
 	{
 		json_t *result = talk(x->call, "group add", json_incref(args), NULL, NULL);
+
 		json_decref(result);
 		if (!result)
 			return false;
@@ -239,6 +253,7 @@ static json_t *row_json(const struct import *x, size_t i)
 {
 	const struct import_user *u = &x->users[i];
 	json_t *row = json_array();
+
 	json_array_append_new(row, json_integer(u->line));
 	json_array_append_new(row, json_string(jid_domain(u->jid)));
 	json_array_append_new(row, name_of(u));
@@ -253,6 +268,7 @@ static json_t *row_json(const struct import *x, size_t i)
 static bool send_portion(struct import *x, const char *batch, size_t from, size_t to)
 {
 	json_t *rows = json_array();
+
 	for (size_t i = from; i < to; i++) {
 		if (!x->skips || !x->users[i].exists)
 			json_array_append_new(rows, row_json(x, i));
@@ -267,9 +283,11 @@ static bool send_all(struct import *x, const char *batch)
 	struct derive *d = derive_start(x->passwords, x->keys, x->count);
 	struct progress p;
 	bool ok = true;
+
 	progress_begin(&p, x->call, "Importing", x->count);
 	for (size_t from = 0; ok && from < x->count; from += ROWS_AT_ONCE) {
 		size_t to = from + ROWS_AT_ONCE < x->count ? from + ROWS_AT_ONCE : x->count;
+
 		while (!derive_wait(d, to, WAIT_MS))
 			progress_show(&p, derive_done(d));
 		ok = send_portion(x, batch, from, to);
@@ -285,6 +303,7 @@ static bool end_disabled(struct import *x)
 {
 	for (size_t i = 0; x->updates && i < x->count; i++) {
 		const struct import_user *u = &x->users[i];
+
 		if (!u->exists || u->disabled != 1)
 			continue;
 		json_t *result =
@@ -300,6 +319,7 @@ static bool commit(struct import *x, const char *batch)
 {
 	const char *mode = x->updates ? "update" : x->skips ? "skip" : "new";
 	char lines[16];
+
 	snprintf(lines, sizeof(lines), "%u", x->count ? x->users[x->count - 1].line : 0);
 	json_t *result = ask(x, "import commit",
 	                     json_pack("{s:s, s:s, s:s}", "batch", batch, "mode", mode, "lines", lines));
@@ -313,6 +333,7 @@ static bool send_import(struct import *x)
 	json_t *begun = talk(x->call, "import begin", json_object(), NULL, NULL);
 	const char *batch = json_string_value(json_object_get(begun, "batch"));
 	bool ok = batch && send_all(x, batch) && make_groups(x) && commit(x, batch) && end_disabled(x);
+
 	json_decref(begun);
 	return ok;
 }
@@ -333,6 +354,7 @@ static int show_done(struct import *x, bool is_dry)
 		    json_pack("{s:I, s:I, s:I, s:I, s:b}", "made", (json_int_t)made, "changed",
 		              (json_int_t)changed, "skipped", (json_int_t)skipped, "groups_made",
 		              (json_int_t)json_object_size(x->missing), "dry_run", is_dry);
+
 		show_json(c, result);
 		json_decref(result);
 		return c->status;
@@ -364,6 +386,7 @@ int import_users(struct call *c)
 {
 	struct import x = { .call = c, .path = c->words[0] };
 	bool is_dry = call_flag(c, "--dry-run");
+
 	x.skips = call_flag(c, "--skip-existing");
 	x.updates = call_flag(c, "--update");
 	x.missing = call_flag(c, "--make-groups") ? json_object() : NULL;

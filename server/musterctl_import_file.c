@@ -55,6 +55,7 @@ struct layout {
 void import_complain(struct import *x, unsigned line, const char *format, ...)
 {
 	va_list args;
+
 	x->complaints++;
 	if (x->complaints > IMPORT_COMPLAINTS_MAX)
 		return;
@@ -84,6 +85,7 @@ static bool has(const struct layout *l, enum field column)
 static void check_layout(struct import *x, struct layout *l, unsigned line)
 {
 	bool has_jid = has(l, COLUMN_JID);
+
 	if (has_jid && !has(l, COLUMN_HOST) && has(l, COLUMN_NAME) && !has(l, COLUMN_DISPLAY_NAME)) {
 		l->at[COLUMN_DISPLAY_NAME] = l->at[COLUMN_NAME]; /* with an address, a name is people's */
 		l->at[COLUMN_NAME] = -1;
@@ -109,6 +111,7 @@ static void check_layout(struct import *x, struct layout *l, unsigned line)
 static void read_header(struct import *x, struct csv *csv, struct layout *l)
 {
 	char *fields[CSV_COLUMNS];
+
 	for (unsigned i = 0; i < COLUMNS; i++)
 		l->at[i] = -1;
 	l->count = csv_next(csv, fields);
@@ -118,6 +121,7 @@ static void read_header(struct import *x, struct csv *csv, struct layout *l)
 	}
 	for (unsigned i = 0; i < l->count; i++) {
 		int column = column_find(fields[i]);
+
 		if (column < 0)
 			import_complain(x, csv->line,
 			                "there is no column \"%.60s\"; musterctl(8) lists those there are",
@@ -137,6 +141,7 @@ static void read_header(struct import *x, struct csv *csv, struct layout *l)
 static const char *field_of(const struct layout *l, char *const *fields, enum field column)
 {
 	const char *text = l->at[column] < 0 ? NULL : fields[l->at[column]];
+
 	return text && *text ? text : NULL;
 }
 
@@ -145,6 +150,7 @@ static struct jid *read_jid(struct import *x, const struct layout *l, char *cons
 	const char *name = field_of(l, fields, has(l, COLUMN_JID) ? COLUMN_JID : COLUMN_NAME);
 	const char *host = field_of(l, fields, COLUMN_HOST);
 	struct jid *j = NULL;
+
 	if (name)
 		j = has(l, COLUMN_JID) ? jid_parse(name, strlen(name))
 		    : host             ? jid_make(name, host, NULL)
@@ -210,6 +216,7 @@ static void read_groups(struct import *x, struct import_user *u, const char *tex
 		import_complain(x, u->line, "the name of a group has control characters");
 	while (text && *text) {
 		size_t n = strcspn(text, ";");
+
 		if (n && !u->groups)
 			u->groups = json_array();
 		if (n > JID_PART_MAX)
@@ -223,6 +230,7 @@ static void read_groups(struct import *x, struct import_user *u, const char *tex
 static void read_disabled(struct import *x, struct import_user *u, const char *text)
 {
 	static const char *const no[] = { "0", "no", "false" }, *const yes[] = { "1", "yes", "true" };
+
 	u->disabled = -1;
 	for (unsigned i = 0; text && i < COUNT_OF(no); i++) {
 		if (strcmp(text, no[i]) == 0)
@@ -237,6 +245,7 @@ static void read_disabled(struct import *x, struct import_user *u, const char *t
 static bool read_key(const char *text, unsigned char *out, size_t size)
 {
 	size_t n = 0;
+
 	return text && base64_decode(text, strlen(text), out, size, &n) && n == size;
 }
 
@@ -256,6 +265,7 @@ static bool read_keys(struct sasl_keys *k, struct import_user *u, const struct l
 	size_t n = 0;
 	char *end = NULL;
 	long rounds = iterations ? strtol(iterations, &end, 10) : 0;
+
 	if (!salt || !base64_decode(salt, strlen(salt), k->salt, SASL_SALT_MAX, &n) || n == 0)
 		return false;
 	k->salt_len = (unsigned)n;
@@ -284,6 +294,7 @@ static void read_secrets(struct import *x, struct import_user *u, const struct l
 	size_t i = (size_t)(u - x->users);
 	const char *password = field_of(l, fields, COLUMN_PASSWORD);
 	char prepared[JID_PART_MAX + 1];
+
 	x->passwords[i] = NULL;
 	bool has_keys = has_any_key(l, fields);
 	u->has_sha1 = u->has_sha256 = password;
@@ -306,8 +317,10 @@ static void read_secrets(struct import *x, struct import_user *u, const struct l
 static struct import_user *user_find(const struct import *x, const struct jid *j)
 {
 	struct hash_node *n = hash_first(&x->by_jid, hash_bytes(j->text, j->len));
+
 	for (; n; n = hash_next(n)) {
 		struct import_user *u = CONTAINER_OF(n, struct import_user, node);
+
 		if (strcmp(u->jid->text, j->text) == 0)
 			return u;
 	}
@@ -328,6 +341,7 @@ static void read_user(struct import *x, const struct csv *csv, const struct layo
 	struct jid *j = read_jid(x, l, fields, csv->line);
 	const struct import_user *same = j ? user_find(x, j) : NULL;
 	struct import_user *u = &x->users[x->count];
+
 	if (!j)
 		return;
 	if (same) {
@@ -365,6 +379,7 @@ static void read_line(struct import *x, const struct csv *csv, const struct layo
 static bool make_room(struct import *x)
 {
 	size_t lines = 1;
+
 	for (const char *at = x->text; (at = memchr(at, '\n', (size_t)(x->text + x->text_len - at))); at++)
 		lines++;
 	if (lines > IMPORT_USERS_MAX + 2)
@@ -382,6 +397,7 @@ bool import_read(struct import *x)
 	struct layout layout;
 	char *fields[CSV_COLUMNS];
 	unsigned count;
+
 	x->text = file_load(x->call, x->path, IMPORT_BYTES_MAX, &x->text_len);
 	if (!x->text)
 		return false;

@@ -11,6 +11,7 @@
 static json_t *any_text(const char *text)
 {
 	json_t *json = json_string(text);
+
 	if (json)
 		return json;
 	char *ascii = mem_strdup(text);
@@ -43,6 +44,7 @@ bool complain(struct call *c, enum control_code code, const char *hint, const ch
 void complain_detail(struct call *c, const char *format, ...)
 {
 	va_list args;
+
 	va_start(args, format);
 	char *line = mem_vprintf(format, args);
 	va_end(args);
@@ -71,6 +73,7 @@ bool complain_usage(struct call *c, const char *hint, const char *sentence, cons
 	char *next = hint      ? mem_strdup(hint)
 	             : c->verb ? mem_printf("\"musterctl %s --help\" explains the command.", c->verb->name)
 	                       : mem_strdup("\"musterctl --help\" lists the commands.");
+
 	complain(c, CONTROL_USAGE, next, "%s%s%s", sentence, about ? " " : "", about ? about : "");
 	mem_free(next);
 	return false;
@@ -90,6 +93,7 @@ static const struct flag *flag_find(const struct flag *flags, const char *name, 
 const char *call_flag(const struct call *c, const char *name)
 {
 	const struct flag *f = flag_find(c->verb->flags, name, strlen(name));
+
 	return f ? c->flags[f - c->verb->flags] : NULL;
 }
 
@@ -121,8 +125,10 @@ static bool take_flag(struct call *c, unsigned count, const char *const *tokens,
 	const struct flag *global = flag_find(global_flags, token, n);
 	const struct flag *own = c->verb ? flag_find(c->verb->flags, token, n) : NULL;
 	const struct flag *f = global ? global : own;
+
 	if (!f) {
 		char *hint = help_suggest_flag(c, token);
+
 		complain_usage(c, hint, "There is no such option here:", token);
 		mem_free(hint);
 		return false;
@@ -151,6 +157,7 @@ static const struct verb *verb_find(const char *name)
 static bool is_group(const char *word)
 {
 	size_t n = strlen(word);
+
 	for (const struct verb *v = verbs; v->name; v++) {
 		if (strncmp(v->name, word, n) == 0 && v->name[n] == ' ')
 			return true;
@@ -184,6 +191,7 @@ static bool take_second_word(struct call *c, const char *word)
 static bool take_command_word(struct call *c, const char *word, const char *next)
 {
 	char *name = c->group ? mem_printf("%s %s", c->group, word) : mem_strdup(word);
+
 	c->verb = verb_find(name);
 	bool is_known = true;
 	if (c->verb) {
@@ -194,6 +202,7 @@ static bool take_command_word(struct call *c, const char *word, const char *next
 		c->group = word;
 	} else {
 		char *hint = help_suggest_command(name, c->group ? NULL : next);
+
 		is_known = complain_usage(c, hint, "There is no such command:", name);
 		mem_free(hint);
 	}
@@ -204,6 +213,7 @@ static bool take_command_word(struct call *c, const char *word, const char *next
 static unsigned words_count(const struct verb *v)
 {
 	unsigned n = 0;
+
 	while (v->words && v->words[n].name)
 		n++;
 	return n;
@@ -220,9 +230,11 @@ static bool take_word(struct call *c, const char *word)
 bool call_parse(struct call *c, unsigned count, const char *const *tokens)
 {
 	bool has_flags = true;
+
 	for (unsigned i = 0; i < count; i++) {
 		const char *token = tokens[i];
 		bool ok;
+
 		if (has_flags && strcmp(token, "--") == 0) {
 			has_flags = false;
 			continue;
@@ -252,6 +264,7 @@ bool call_args(struct call *c)
 	c->args = json_object();
 	for (unsigned i = 0; i < words_count(c->verb); i++) {
 		const struct word *w = &c->verb->words[i];
+
 		if (i < c->word_count &&
 		    json_object_set_new(c->args, w->key, json_string(c->words[i])) != 0)
 			return complain_usage(c, NULL, "This is no UTF-8 text:", c->words[i]);

@@ -17,11 +17,13 @@ char *musterd_path(void)
 {
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
 	self[n > 0 ? n : 0] = '\0';
 	char *slash = strrchr(self, '/');
 	static const char *const places[] = { "musterd", "../sbin/musterd" };
 	for (unsigned i = 0; slash && i < COUNT_OF(places); i++) {
 		char *beside = mem_printf("%.*s/%s", (int)(slash - self), self, places[i]);
+
 		if (access(beside, X_OK) == 0)
 			return beside;
 		mem_free(beside);
@@ -40,6 +42,7 @@ static void complain_program(struct call *c)
 static void become_musterd(const struct call *c, const char *program, int fd)
 {
 	char number[16];
+
 	snprintf(number, sizeof(number), "%d", fd);
 	int null = open("/dev/null", O_RDONLY);
 	unsetenv("NOTIFY_SOCKET");
@@ -53,6 +56,7 @@ void offline_start(struct call *c)
 {
 	int ends[2];
 	char *program = musterd_path();
+
 	c->fd = -1;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
 		complain(c, CONTROL_BROKEN, NULL, "No sockets can be made: %s.", strerror(errno));
@@ -74,6 +78,7 @@ bool offline_wait(struct call *c)
 {
 	int status = 0;
 	pid_t child = c->child;
+
 	c->child = 0;
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		continue;

@@ -13,6 +13,7 @@
 static int64_t now_ms(void)
 {
 	struct timespec t;
+
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
@@ -29,6 +30,7 @@ void progress_begin(struct progress *p, const struct call *c, const char *title,
 static long long seconds_left(const struct progress *p, uint64_t done)
 {
 	int64_t gone = p->drawn - p->began;
+
 	return done ? (long long)((double)gone * (double)(p->total - done) / (double)done / 1000 + 0.5) : 0;
 }
 
@@ -36,6 +38,7 @@ static void draw_bar(struct progress *p, uint64_t done)
 {
 	int filled = (int)(done * BAR_WIDTH / p->total);
 	char bar[BAR_WIDTH + 1];
+
 	memset(bar, '.', BAR_WIDTH);
 	memset(bar, '#', (size_t)filled);
 	bar[BAR_WIDTH] = '\0';
@@ -57,6 +60,7 @@ static void draw_bytes(struct progress *p, uint64_t done, int64_t now)
 void progress_show(struct progress *p, uint64_t done)
 {
 	int64_t now = now_ms();
+
 	if (p->is_silent)
 		return;
 	if (p->total == 0) {

@@ -15,6 +15,7 @@ static int width_of(const char *text)
 void show_padded(const char *text, int width)
 {
 	int missing = width - width_of(text);
+
 	printf("%s%*s", text, missing > 0 ? missing : 0, "");
 }
 
@@ -24,6 +25,7 @@ static char *list_text(const json_t *list)
 	struct buffer b = { 0 };
 	const json_t *value;
 	size_t i;
+
 	json_array_foreach(list, i, value) buffer_addf(&b, "%s%s", i ? ", " : "", json_string_value(value));
 	return b.data;
 }
@@ -53,6 +55,7 @@ static void widen(struct call *c, const struct column *columns, const json_t *ro
 	for (unsigned i = 0; columns[i].key; i++) {
 		char *text = value_text(json_object_get(row, columns[i].key));
 		int width = width_of(text);
+
 		if (width <= WIDTH_MAX && width > c->widths[i])
 			c->widths[i] = width;
 		mem_free(text);
@@ -62,6 +65,7 @@ static void widen(struct call *c, const struct column *columns, const json_t *ro
 static void show_cell(const struct column *column, const char *text, int width)
 {
 	bool is_last = !column[1].key;
+
 	if (column->is_right)
 		printf("%*s%s", width > width_of(text) ? width - width_of(text) : 0, "", text);
 	else
@@ -79,6 +83,7 @@ static void show_row(const struct call *c, const struct column *columns, const j
 {
 	for (unsigned i = 0; columns[i].key; i++) {
 		char *text = value_text(json_object_get(row, columns[i].key));
+
 		show_cell(&columns[i], text, c->widths[i]);
 		mem_free(text);
 	}
@@ -90,10 +95,12 @@ void show_rows(struct call *c, const json_t *page)
 	const struct column *columns = c->verb->table->columns;
 	json_t *rows = json_object_get(page, c->verb->table->rows), *row;
 	size_t i;
+
 	if (json_array_size(rows) == 0)
 		return;
 	for (i = 0; columns[i].key; i++) {
 		int width = width_of(columns[i].title);
+
 		c->widths[i] = width > c->widths[i] ? width : c->widths[i];
 	}
 	json_array_foreach(rows, i, row) widen(c, columns, row);
@@ -118,6 +125,7 @@ void show_warnings(const json_t *result)
 {
 	json_t *warning;
 	size_t i;
+
 	fflush(stdout);
 	json_array_foreach(json_object_get(result, "warnings"), i, warning)
 	    fprintf(stderr, "Warning: %s\n", json_string_value(warning));
@@ -126,6 +134,7 @@ void show_warnings(const json_t *result)
 static void show_done(struct call *c, const json_t *result)
 {
 	const char *what = json_string_value(json_object_get(result, "jid"));
+
 	if (!what)
 		what = json_string_value(json_object_get(result, "name"));
 	printf("%s%s%s.\n", c->verb->done, what ? " " : "", what ? what : "");
@@ -142,6 +151,7 @@ void show_stopped(struct call *c, const json_t *result)
 void show_kicked(struct call *c, const json_t *result)
 {
 	json_int_t n = json_integer_value(json_object_get(result, "ended"));
+
 	(void)c;
 	printf("Ended %lld session%s of %s.\n", (long long)n, n == 1 ? "" : "s",
 	       json_string_value(json_object_get(result, "jid")));
@@ -209,6 +219,7 @@ static const json_t *find(const json_t *object, const char *path)
 {
 	size_t n = strcspn(path, ".");
 	char key[32];
+
 	snprintf(key, sizeof(key), "%.*s", (int)n, path);
 	const json_t *value = json_object_get(object, key);
 	return path[n] ? find(value, path + n + 1) : value;
@@ -251,9 +262,11 @@ static const struct status_row user_rows[] = {
 static void show_page(const struct status_row *rows, size_t count, const json_t *result)
 {
 	bool is_first = true;
+
 	for (size_t i = 0; i < count; i++) {
 		const struct status_row *row = &rows[i];
 		char *text = unit_text(find(result, row->path), row->unit);
+
 		if (row->title) {
 			fputs(is_first ? "" : "\n", stdout);
 			show_padded(row->title, 13);
@@ -275,6 +288,7 @@ void show_user(struct call *c, const json_t *result)
 {
 	const json_t *session;
 	size_t i;
+
 	(void)c;
 	show_page(user_rows, COUNT_OF(user_rows), result);
 	json_array_foreach(json_object_get(result, "sessions"), i, session)
@@ -297,6 +311,7 @@ void show_db(struct call *c, const json_t *result)
 {
 	const json_t *name, *found;
 	size_t i;
+
 	(void)c;
 	show_page(db_rows, COUNT_OF(db_rows), result);
 	json_array_foreach(json_object_get(result, "pending"), i, name)

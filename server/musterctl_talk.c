@@ -30,6 +30,7 @@ const char *talk_config(const struct call *c)
 static int text_len(const char *lines)
 {
 	size_t n = strlen(lines);
+
 	return (int)(n && lines[n - 1] == '\n' ? n - 1 : n);
 }
 
@@ -89,6 +90,7 @@ static void complain_unreachable(struct call *c, const char *path, int failure)
 static int dial(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
 	if (strlen(path) >= sizeof(address.sun_path)) {
 		errno = ENAMETOOLONG;
 		return -1;
@@ -108,6 +110,7 @@ static int dial(const char *path)
 static bool talk_open(struct call *c)
 {
 	struct timeval patience = { .tv_sec = ANSWER_SECONDS };
+
 	if (c->is_connected)
 		return true;
 	char *path = socket_path(c);
@@ -145,6 +148,7 @@ static int server_process(int fd)
 {
 	struct ucred peer;
 	socklen_t size = sizeof(peer);
+
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 || peer.pid <= 0)
 		return -1;
 	return (int)syscall(SYS_pidfd_open, peer.pid, 0);
@@ -153,6 +157,7 @@ static int server_process(int fd)
 static void wait_for_end(struct call *c, int process)
 {
 	struct pollfd end = { .fd = process, .events = POLLIN };
+
 	c->is_ending = process < 0 || poll(&end, 1, END_SECONDS * 1000) <= 0;
 }
 
@@ -163,10 +168,12 @@ static void send_line(int fd, const json_t *line)
 {
 	size_t n = json_dumpb(line, NULL, 0, JSON_COMPACT);
 	char *text = mem_alloc(n + 1);
+
 	json_dumpb(line, text, n, JSON_COMPACT);
 	text[n] = '\n';
 	for (size_t sent = 0; sent < n + 1;) {
 		ssize_t now = write(fd, text + sent, n + 1 - sent);
+
 		if (now <= 0)
 			break;
 		sent += (size_t)now;
@@ -189,8 +196,10 @@ static json_t *read_line(struct call *c)
 {
 	struct buffer *in = &c->in;
 	char *end;
+
 	while (!(end = in->len ? memchr(in->data, '\n', in->len) : NULL)) {
 		ssize_t n = read(c->fd, buffer_reserve(in, 65536), 65536);
+
 		if (n > 0) {
 			in->len += (size_t)n;
 			continue;
@@ -226,6 +235,7 @@ json_t *talk(struct call *c, const char *command, json_t *args,
              bool (*page)(struct call *c, const json_t *progress, void *arg), void *arg)
 {
 	json_t *request = json_pack("{s:s, s:o}", "command", command, "args", args);
+
 	if (!talk_open(c)) {
 		json_decref(request);
 		return NULL;
@@ -239,6 +249,7 @@ json_t *talk(struct call *c, const char *command, json_t *args,
 	bool goes_on = true;
 	while (goes_on && (line = read_line(c))) {
 		const json_t *progress = json_object_get(line, "progress");
+
 		goes_on = progress && (!page || page(c, progress, arg));
 		if (!progress)
 			result = take_answer(c, line);

@@ -70,6 +70,7 @@ const char *roster_title(const struct roster *r, const struct jid *contact, unsi
 struct roster_item *roster_add(struct roster *r, struct jid *contact)
 {
 	struct roster_item *i = roster_find_own(r, contact);
+
 	if (i)
 		return i;
 	i = mem_zalloc(sizeof(*i));
@@ -95,6 +96,7 @@ static void groups_free(struct seen_group *groups, unsigned count)
 void roster_free(struct roster *r)
 {
 	struct roster_item *next;
+
 	for (struct roster_item *i = roster_walk_own(r, NULL); i; i = next) {
 		next = roster_walk_own(r, i);
 		item_free(i);
@@ -137,6 +139,7 @@ static struct roster_item *walk_groups(const struct roster *r, unsigned group, u
 	for (; group < r->group_count; group++, at = 0)
 		for (; at < r->groups[group].group->count; at++) {
 			struct roster_item *item = &view_of(&r->groups[group])->list[at];
+
 			if (!is_passed_over(r, group, item))
 				return item;
 		}
@@ -147,10 +150,12 @@ struct roster_item *roster_walk(const struct roster *r, const struct roster_item
 {
 	if (!after || after->source == ROSTER_OWN) {
 		struct roster_item *i = roster_walk_own(r, after);
+
 		return i ? i : walk_groups(r, 0, 0);
 	}
 	for (unsigned g = 0; g < r->group_count; g++) {
 		const struct roster_item *list = view_of(&r->groups[g])->list;
+
 		if (after >= list && after < list + r->groups[g].group->count)
 			return walk_groups(r, g, (unsigned)(after - list) + 1);
 	}
@@ -195,6 +200,7 @@ static void candidates_find(struct candidates *c, const struct roster *was, cons
 			candidates_add_all(c, &was->groups[g]);
 	for (unsigned g = 0; g < now->group_count; g++) {
 		const struct seen_group *seen = &now->groups[g], *before = seen_find(was, seen);
+
 		if (before && before->group == seen->group)
 			continue;
 		if (before && before->group->version == seen->group->before) {
@@ -211,6 +217,7 @@ static void candidates_find(struct candidates *c, const struct roster *was, cons
 static int compare_jids(const void *a, const void *b)
 {
 	const struct jid *const *x = a, *const *y = b;
+
 	return strcmp((*x)->text, (*y)->text);
 }
 
@@ -218,9 +225,11 @@ static int compare_jids(const void *a, const void *b)
 static uint64_t groups_digest(const struct roster *r, const struct jid *contact)
 {
 	uint64_t sum = 0;
+
 	for (unsigned g = 0; g < r->group_count; g++) {
 		const struct roster_item *i =
 		    group_find(r->groups[g].group, r->groups[g].subscription, contact);
+
 		sum += i ? i->digest : 0;
 	}
 	return sum;
@@ -244,6 +253,7 @@ struct regrouped *roster_regroup(struct roster *r, struct seen_group *groups, un
 	*count = 0;
 	for (size_t i = 0; i < c.count; i++) {
 		const struct jid *j = c.list[i];
+
 		if (is_own(r, j) || (i && jid_is(j, c.list[i - 1])))
 			continue;
 		struct regrouped found = { .before = (uint8_t)roster_given(&was, j),
@@ -263,6 +273,7 @@ struct regrouped *roster_regroup(struct roster *r, struct seen_group *groups, un
 char *roster_groups_text(char *const *groups)
 {
 	json_t *array = json_array();
+
 	for (; groups && *groups; groups++)
 		json_array_append_new(array, json_string(*groups));
 	char *text = json_dumps(array, JSON_COMPACT);
@@ -275,8 +286,10 @@ char *roster_groups_text(char *const *groups)
 static size_t names_size(const json_t *array)
 {
 	size_t size = 0;
+
 	for (size_t i = 0; i < json_array_size(array); i++) {
 		const json_t *name = json_array_get(array, i);
+
 		if (!json_is_string(name))
 			return 0;
 		size += json_string_length(name) + 1;
@@ -290,9 +303,11 @@ static char **names_copy(const json_t *array, size_t size)
 	size_t count = json_array_size(array);
 	char **groups = mem_alloc((count + 1) * sizeof(*groups) + size);
 	char *at = (char *)(groups + count + 1);
+
 	for (size_t i = 0; i < count; i++) {
 		const json_t *name = json_array_get(array, i);
 		size_t n = json_string_length(name) + 1;
+
 		groups[i] = memcpy(at, json_string_value(name), n);
 		at += n;
 	}
@@ -305,6 +320,7 @@ char **roster_groups_parse(const char *text)
 	json_t *array = text ? json_loads(text, 0, NULL) : NULL; /* NULL counts as an empty array below */
 	size_t size = names_size(array);
 	char **groups = size ? names_copy(array, size) : NULL;
+
 	json_decref(array);
 	return groups;
 }
@@ -314,6 +330,7 @@ const char *roster_subscription_name(uint8_t subscription)
 	static const char *const names[] = {
 		[SUB_NONE] = "none", [SUB_TO] = "to", [SUB_FROM] = "from", [SUB_BOTH] = "both"
 	};
+
 	ASSERT(subscription < COUNT_OF(names));
 	return names[subscription];
 }

@@ -18,6 +18,7 @@ static bool is_letter(char c)
 static char *take_attribute(struct arena *a, const char **at, char key)
 {
 	const char *p = *at;
+
 	if (p[0] != key || p[1] != '=')
 		return NULL;
 	size_t n = strcspn(p + 2, ",");
@@ -38,6 +39,7 @@ static bool take_comma(const char **at)
 static bool skip_extension(const char **at)
 {
 	const char *p = *at;
+
 	if (!is_letter(p[0]) || p[0] == 'm' || p[1] != '=' || p[2] == ',' || !p[2])
 		return false;
 	*at = p + 2 + strcspn(p + 2, ",");
@@ -48,6 +50,7 @@ static bool skip_extension(const char **at)
 static bool decode_name(char *name)
 {
 	char *to = name;
+
 	for (const char *p = name; *p; p++) {
 		if (*p != '=') {
 			*to++ = *p;
@@ -142,6 +145,7 @@ bool scram_parse_final(struct arena *a, const char *message, struct scram_final 
 		return false;
 	for (;;) {
 		size_t len = (size_t)(at - message);
+
 		if (!take_comma(&at))
 			return false;
 		out->proof = take_attribute(a, &at, 'p');
