@@ -320,6 +320,11 @@ static inline void server_kill(struct world *w)
 	mem_free(pid);
 }
 
+static inline void delay_50(struct database_options *o)
+{
+	o->test_commit_delay_ms = 50;
+}
+
 static inline void hurry(struct database_options *o)
 {
 	o->timeout_ms = 200;

@@ -1,5 +1,5 @@
 /* tls_pair.h - for unit tests: certificates made on the spot, and a real OpenSSL client that talks to
- * server/tls.c through memory. The client checks no certificate. */
+ * server/tls.c through memory. The client checks no certificate. cmocka.h comes before it. */
 #ifndef MUSTER_TLS_PAIR_H
 #define MUSTER_TLS_PAIR_H
 
@@ -177,6 +177,47 @@ static inline enum tls_result pair_handshake(struct pair *p, size_t piece, const
 	}
 	SSL_do_handshake(p->client); /* to read the server's last flight, or its alert */
 	return result;
+}
+
+/* ---- for a whole program: a directory, and three hosts with good certificates in it */
+
+static const char *const served[] = { "example.org", "example.com", "b\303\274cher.example" };
+
+struct fixture {
+	char dir[32];
+	struct tls_certs *certs;
+};
+
+static inline char *in_dir(const struct fixture *f, const char *name) /* the caller frees it */
+{
+	return mem_printf("%s/%s", f->dir, name);
+}
+
+static inline int make_fixture(void **state)
+{
+	struct fixture *f = mem_zalloc(sizeof *f);
+	char *problems;
+
+	pair_make_dir(f->dir);
+	pair_make_certificate(f->dir, &(struct pair_certificate){ .name = "example.org" });
+	pair_make_certificate(f->dir, &(struct pair_certificate){ .name = "example.com" });
+	pair_make_certificate(f->dir, &(struct pair_certificate){ .name = "xn--bcher-kva.example" });
+	f->certs =
+	    tls_certs_load(&(struct tls_sources){ .dir = f->dir }, served, COUNT_OF(served), &problems);
+	if (problems)
+		fail_msg("%s", problems);
+	*state = f;
+	return 0;
+}
+
+static inline int drop_fixture(void **state)
+{
+	struct fixture *f = *state;
+
+	tls_certs_unref(f->certs);
+	pair_remove_dir(f->dir);
+	mem_free(f);
+	return 0;
 }
 
 #endif
