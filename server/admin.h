@@ -87,8 +87,8 @@ bool admin_may_write(struct request *r);
 json_t *admin_lines(const char *lines, const char *about);
 void admin_lines_add(json_t *array, const char *lines, const char *about);
 /* A session as lists show it; `since` is Unix microseconds. */
-json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *login,
-                           bool is_available, int priority);
+json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *mechanism,
+                           const char *tls, bool is_available, int priority);
 /* Unix seconds as people and programs read it, UTC. */
 json_t *admin_time(int64_t seconds);
 

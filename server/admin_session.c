@@ -18,7 +18,8 @@ struct session_row {
 	int64_t since;
 	int8_t priority;
 	bool is_available;
-	char peer[sizeof(((struct session *)0)->peer)], login[sizeof(((struct session *)0)->login)];
+	char peer[sizeof(((struct session *)0)->peer)];
+	const char *mechanism, *tls;
 };
 
 struct session_list {
@@ -71,9 +72,10 @@ static void list_add(struct reactor *r, void *arg)
 				.since = s->since,
 				.priority = s->priority,
 				.is_available = s->presence != NULL,
+				.mechanism = s->mechanism,
+				.tls = s->tls,
 			};
 			memcpy(row->peer, s->peer, sizeof(row->peer));
-			memcpy(row->login, s->login, sizeof(row->login));
 		}
 	}
 }
@@ -85,18 +87,18 @@ static int row_compare(const void *a, const void *b)
 	return strcmp(x->jid->text, y->jid->text);
 }
 
-json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *login,
-                           bool is_available, int priority)
+json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *mechanism,
+                           const char *tls, bool is_available, int priority)
 {
-	return json_pack("{s:s, s:o, s:s, s:b, s:i, s:s}", "jid", jid, "since", admin_time(since / 1000000),
+	return json_pack("{s:s, s:o, s:s, s:b, s:i, s:o}", "jid", jid, "since", admin_time(since / 1000000),
 	                 "peer", peer, "available", (int)is_available, "priority", priority, "login",
-	                 login);
+	                 json_sprintf("%s%s%s", mechanism, tls ? ", " : "", tls ? tls : ""));
 }
 
 static json_t *row_json(const struct session_row *row)
 {
-	return admin_session_json(row->jid->text, row->since, row->peer, row->login, row->is_available,
-	                          row->priority);
+	return admin_session_json(row->jid->text, row->since, row->peer, row->mechanism, row->tls,
+	                          row->is_available, row->priority);
 }
 
 static void list_show(void *arg)

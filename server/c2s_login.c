@@ -248,8 +248,7 @@ void c2s_login_done(struct c2s *c, const char *reply)
 	if (!c->is_guest)
 		gate_succeeded(r->server->gate, &c->stream.address, c->user->text, gate_now());
 	write_sasl(c, "success", reply);
-	snprintf(c->login, sizeof c->login, "%s%s%s", sasl_name(sasl_mechanism(c->sasl)),
-	         c->stream.ssl ? ", " : "", c->stream.ssl ? SSL_get_version(c->stream.ssl) : "");
+	c->mechanism = (uint8_t)sasl_mechanism(c->sasl);
 	sasl_free(c->sasl);
 	c->sasl = NULL;
 	mem_free(c->tried);

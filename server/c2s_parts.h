@@ -49,6 +49,7 @@ struct c2s {
 	bool is_looked_up;     /* the client's certificate */
 	struct stanza *hasty;  /* what he said before he was told the features; or NULL */
 	bool is_guest;         /* an account for this session only */
+	uint8_t mechanism;     /* enum sasl_mechanism it has logged in by */
 	struct jid *domain;    /* of the stream */
 	struct jid *claimed;   /* the header's from: only answered to */
 	char *tried;           /* bare address, once named in the present exchange */
@@ -57,7 +58,6 @@ struct c2s {
 	struct jid *last_to;   /* of the last stanza: most go to the same address again */
 	char *last_to_text;
 	char *bind_id;
-	char login[48]; /* "SCRAM-SHA-1, TLSv1.3" */
 	uint64_t session;
 	unsigned home_reactor;     /* of the user's home; it stays there even when the host is removed */
 	uint32_t untaken, unasked; /* cost of the stanzas not credited, and not asked credit for */

@@ -77,7 +77,8 @@ void c2s_on_bind(struct c2s *c, struct stanza *st)
 	e->stream_reactor = r->index;
 	e->session = c->session;
 	memcpy(e->peer, c->stream.peer, sizeof e->peer);
-	memcpy(e->login, c->login, sizeof e->login);
+	e->mechanism = sasl_name((enum sasl_mechanism)c->mechanism);
+	e->tls = c->stream.ssl ? SSL_get_version(c->stream.ssl) : NULL;
 	c2s_enter(c, C2S_BINDING);
 	reactor_post(r, c->home_reactor, e);
 }

@@ -58,7 +58,7 @@ struct envelope {
 	union {
 		struct { /* ENV_BIND: the network address, and how the client logged in */
 			char peer[48];
-			char login[48];
+			const char *mechanism, *tls; /* as in struct session */
 		};
 		struct
 		{ /* ENV_MOVED: who, its connection, and what was left of its patience, ms; 0: no end */

@@ -13,6 +13,8 @@
 #include "stream.h"
 
 #define BACKLOG 1024
+/* A peer that has vanished without a word is noticed within a few minutes more. */
+#define KEEPALIVE_SECONDS 300
 
 struct listener {
 	struct list node; /* in reactor->listeners */
@@ -167,6 +169,14 @@ static int port_check(const struct listener_conf *conf)
 	return error == UV_EAFNOSUPPORT ? 0 : error;
 }
 
+/* Connections inherit these from the socket they come from. */
+static int listener_set_up(struct listener *l)
+{
+	uv_tcp_nodelay(&l->tcp, 1);
+	uv_tcp_keepalive(&l->tcp, 1, KEEPALIVE_SECONDS);
+	return uv_listen((uv_stream_t *)&l->tcp, BACKLOG, on_connection);
+}
+
 static int listener_open(struct reactor *r, const struct listener_conf *conf)
 {
 	struct listener *l;
@@ -187,7 +197,7 @@ static int listener_open(struct reactor *r, const struct listener_conf *conf)
 	if (error)
 		close(fd);
 	else
-		error = uv_listen((uv_stream_t *)&l->tcp, BACKLOG, on_connection);
+		error = listener_set_up(l);
 	if (error) {
 		uv_close((uv_handle_t *)&l->tcp, on_listener_closed);
 		return error;

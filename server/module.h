@@ -244,10 +244,10 @@ struct session {
 	/* the rest is the core's */
 	struct unanswered *unanswered; /* IQ requests it has got and not answered */
 	uint32_t stream_reactor;
-	uint64_t stream_id; /* 0: no stream attached */
-	int64_t since;      /* when it was bound: Unix time in microseconds */
-	char peer[48];      /* network address */
-	char login[48];     /* "SCRAM-SHA-1, TLSv1.3" */
+	uint64_t stream_id;          /* 0: no stream attached */
+	int64_t since;               /* when it was bound: Unix time in microseconds */
+	char peer[48];               /* network address */
+	const char *mechanism, *tls; /* how it has logged in, "SCRAM-SHA-1" and "TLSv1.3"; NULL: no TLS */
 };
 void directed_drop(struct directed **at);   /* the one that `at` points to */
 struct list *home_sessions(struct home *h); /* of struct session */

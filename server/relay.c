@@ -507,7 +507,6 @@ void relay_accept(struct relay *relay, uv_stream_t *listener)
 		side_end(s, NULL);
 		return;
 	}
-	uv_tcp_nodelay(&s->tcp, 1);
 	timer_set(&r->wheel, &s->wait, (uint64_t)conf_of(relay)->wait_time);
 	side_update(s);
 }

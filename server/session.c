@@ -266,7 +266,8 @@ void session_bind(struct home *h, struct envelope *e)
 	s->stream_reactor = e->stream_reactor;
 	s->since = r->now;
 	memcpy(s->peer, e->peer, sizeof s->peer);
-	memcpy(s->login, e->login, sizeof s->login);
+	s->mechanism = e->mechanism;
+	s->tls = e->tls;
 	list_append(&h->sessions, &s->node);
 	h->session_count++;
 	r->counts.sessions++;

@@ -10,8 +10,6 @@
 #include "server.h"
 #include "stream_parts.h"
 
-/* A peer that has vanished without a word is noticed within a few minutes more. */
-#define KEEPALIVE_SECONDS 300
 #define STREAM_ERROR_NS "urn:ietf:params:xml:ns:xmpp-streams"
 
 #define X(id, name) name,
@@ -43,17 +41,27 @@ static void stream_count(struct stream *s, enum count_state state)
 
 /* ---- reading or not */
 
+bool stream_may_read(const struct stream *s)
+{
+	return !s->is_dead && !s->is_eof && !s->is_moving && (s->is_closing || s->pauses == 0);
+}
+
+/* Most pauses end before the peer says anything: so the loop goes on watching the socket of a paused stream,
+ * and is told to leave it only when something comes (stream_on_alloc). */
 void stream_update_reading(struct stream *s)
 {
-	bool reads = !s->is_dead && !s->is_eof && !s->is_moving && (s->is_closing || s->pauses == 0);
-
-	if (reads == s->is_reading)
+	if (s->is_reading || !stream_may_read(s))
 		return;
-	s->is_reading = reads;
-	if (reads) /* a connected socket that is not closing can be read */
-		ASSERT(uv_read_start((uv_stream_t *)&s->tcp, stream_on_alloc, stream_on_read) == 0);
-	else
+	s->is_reading = true;
+	/* A connected socket that is not closing can be read. */
+	ASSERT(uv_read_start((uv_stream_t *)&s->tcp, stream_on_alloc, stream_on_read) == 0);
+}
+
+void stream_stop_reading(struct stream *s)
+{
+	if (s->is_reading)
 		uv_read_stop((uv_stream_t *)&s->tcp);
+	s->is_reading = false;
 }
 
 void stream_pause(struct stream *s, enum stream_pause why)
@@ -61,7 +69,6 @@ void stream_pause(struct stream *s, enum stream_pause why)
 	if (why == PAUSE_REACTOR && list_is_empty(&s->paused_node))
 		list_append(&s->reactor->paused, &s->paused_node);
 	s->pauses |= (uint8_t)why;
-	stream_update_reading(s);
 }
 
 void stream_resume(struct stream *s, enum stream_pause why)
@@ -93,8 +100,6 @@ void stream_free(struct stream *s)
 	tls_free(s->ssl);
 	xml_free(s->xml);
 	mem_free(s->lang);
-	buffer_free(&s->pending);
-	buffer_free(&s->late);
 	stream_end_proxy(s);
 	mem_free(s);
 	r->counts.streams--;
@@ -140,7 +145,7 @@ void stream_kill(struct stream *s)
 	s->is_dead = true;
 	s->is_closing = true;
 	stream_count(s, COUNT_CLOSING);
-	stream_update_reading(s);
+	stream_stop_reading(s);
 	stream_detach(s);
 	stream_return_queues(s);
 	timer_stop(&r->wheel, &s->timer);
@@ -159,19 +164,25 @@ static void on_shutdown(uv_shutdown_t *request, int status)
 {
 	struct stream *s = request->handle->data;
 
+	mem_free(request);
 	if (!s->is_dead && (s->is_eof || status < 0))
 		stream_kill(s);
 }
 
 void stream_shut(struct stream *s)
 {
+	uv_shutdown_t *request;
+
 	if (s->is_shut)
 		return;
 	s->is_shut = true;
-	if (uv_shutdown(&s->shutdown, (uv_stream_t *)&s->tcp, on_shutdown) != 0)
-		stream_kill(s);
-	else
+	request = mem_alloc(sizeof *request);
+	if (uv_shutdown(request, (uv_stream_t *)&s->tcp, on_shutdown) == 0) {
 		stream_set_timer(s, GOODBYE_MS);
+		return;
+	}
+	mem_free(request);
+	stream_kill(s);
 }
 
 static void write_error(struct buffer *b, enum stream_condition condition, const char *text)
@@ -215,7 +226,7 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 	stream_update_reading(s);
 }
 
-/* ---- silence: RFC 6120 section 4.6. That a connection is dead is TCP's to find out (KEEPALIVE_SECONDS);
+/* ---- silence: RFC 6120 section 4.6. That a connection is dead is TCP's to find out (listener.c);
  * here it is a peer that lives and answers nothing any more. Who is quiet and answers stays. */
 
 #define ANSWER_MS 30000
@@ -370,8 +381,6 @@ struct stream *stream_accept(struct reactor *r, uv_stream_t *listener,
 		stream_kill(s);
 		return NULL;
 	}
-	uv_tcp_nodelay(&s->tcp, 1);
-	uv_tcp_keepalive(&s->tcp, 1, KEEPALIVE_SECONDS);
 	stream_set_timer(s, (uint64_t)r->conf->limits.login_time);
 	if (balancers)
 		stream_await_proxy(s);

@@ -115,11 +115,8 @@ struct stream {
 	char *lang;         /* of the peer's header, where it is not ours; else NULL */
 	struct out_queue queue;   /* not encoded yet */
 	struct out_queue written; /* encoded, but not wholly in the socket yet */
-	struct buffer pending;    /* bytes the socket did not take, while is_writing */
-	struct buffer late;       /* what TLS had to say of its own accord meanwhile */
-	uv_write_t write;
-	uv_shutdown_t shutdown;
-	size_t queued_bytes; /* in both queues */
+	struct unsent *unsent; /* what the socket did not take, while a uv_write is under way; else NULL */
+	size_t queued_bytes;   /* in both queues */
 	struct pace pace;
 	int64_t login_bytes;  /* read before login */
 	uint8_t pauses;       /* of enum stream_pause */
@@ -130,8 +127,7 @@ struct stream {
 	bool is_restarting;   /* the parser is spent: a new header follows */
 	bool is_starting_tls; /* <proceed/> is on its way */
 	bool is_parsing;
-	bool is_writing; /* a uv_write is under way */
-	bool is_reading;
+	bool is_reading;   /* the loop watches its socket: also while it is paused and nothing has come */
 	bool is_admitted;  /* counted by the gate */
 	bool is_addressed; /* counted for its address too */
 	bool is_closing;

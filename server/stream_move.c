@@ -104,7 +104,7 @@ void stream_depart(struct stream *s)
 	struct envelope *e;
 	int fd, socket;
 
-	ASSERT(!s->is_writing && !s->is_closing && s->queued_bytes == 0 && s->late.len == 0);
+	ASSERT(!s->unsent && !s->is_closing && s->queued_bytes == 0);
 	s->is_to_move = false;
 	if (!can_depart(s))
 		return;
@@ -119,7 +119,7 @@ void stream_depart(struct stream *s)
 	e->moved = s;
 	e->socket = socket;
 	s->is_moving = true;
-	stream_update_reading(s);
+	stream_stop_reading(s);
 	s->tcp.data = e;
 	uv_close((uv_handle_t *)&s->tcp, on_let_go); /* the socket stays open by its duplicate */
 }

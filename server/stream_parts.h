@@ -20,8 +20,9 @@ void stream_free(struct stream *s);
 void stream_shutdown(struct stream *s); /* system-shutdown */
 /* All of the goodbye has left. */
 void stream_shut(struct stream *s);
-/* Begins or ends reading as its state and the reasons to pause ask for. */
-void stream_update_reading(struct stream *s);
+bool stream_may_read(const struct stream *s); /* its state and the reasons to pause let it */
+void stream_update_reading(struct stream *s); /* begins to, if it may */
+void stream_stop_reading(struct stream *s);
 
 /* ---- stream_move.c */
 

@@ -263,14 +263,17 @@ void stream_on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 	struct stream *s = handle->data;
 
 	(void)suggested;
-	*buf = uv_buf_init(s->reactor->read_buffer, READ_BUFFER);
+	if (stream_may_read(s))
+		*buf = uv_buf_init(s->reactor->read_buffer, READ_BUFFER);
+	else
+		*buf = uv_buf_init(NULL, 0); /* stream_on_read gets UV_ENOBUFS */
 }
 
 /* The peer closed its side: whatever is still queued may yet reach it, unless it is gone. */
 static void stream_read_end(struct stream *s, bool in_order)
 {
 	s->is_eof = true;
-	stream_update_reading(s);
+	stream_stop_reading(s);
 	if (in_order && !s->is_shut)
 		stream_close(s, STREAM_FINE, NULL);
 	else
@@ -346,6 +349,10 @@ void stream_on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
 
 	if (n == 0 || s->is_dead)
 		return;
+	if (n == UV_ENOBUFS) {
+		stream_stop_reading(s); /* it is paused */
+		return;
+	}
 	s->heard = s->reactor->now;
 	if (n < 0)
 		stream_read_end(s, n == UV_EOF);

@@ -28,6 +28,13 @@ struct out {
 	char text[]; /* OUT_TEXT */
 };
 
+/* What the socket did not take. */
+struct unsent {
+	uv_write_t request;
+	struct buffer bytes;
+	struct buffer late; /* what TLS had to say of its own accord meanwhile */
+};
+
 /* ---- the queue */
 
 void stream_init_queues(struct stream *s)
@@ -228,25 +235,30 @@ static void stream_wrote(struct stream *s)
 
 static void stream_send(struct stream *s, const char *data, size_t n);
 
+static void unsent_free(struct unsent *u)
+{
+	buffer_free(&u->bytes);
+	buffer_free(&u->late);
+	mem_free(u);
+}
+
 static void on_written(uv_write_t *request, int status)
 {
 	struct stream *s = request->handle->data;
-	struct buffer late = s->late;
+	struct unsent *u = s->unsent;
 
-	s->is_writing = false;
-	s->late = (struct buffer){ 0 };
-	buffer_free(&s->pending);
+	s->unsent = NULL;
 	if (!s->is_dead && status < 0)
 		stream_kill(s);
 	if (!s->is_dead) {
 		stream_wrote(s);
-		if (late.len)
-			stream_send(s, late.data, late.len);
+		if (u->late.len)
+			stream_send(s, u->late.data, u->late.len);
 		stream_dirty(s);
 		if (s->is_closing && !s->is_dead)
 			stream_set_timer(s, GOODBYE_MS); /* it reads, so it may have more time */
 	}
-	buffer_free(&late);
+	unsent_free(u);
 }
 
 /* Gives bytes to the socket; what it does not take now is kept and sent later. */
@@ -254,8 +266,9 @@ static void stream_send(struct stream *s, const char *data, size_t n)
 {
 	uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)n);
 	int taken = uv_try_write((uv_stream_t *)&s->tcp, &buf, 1);
+	struct unsent *u;
 
-	ASSERT(!s->is_writing);
+	ASSERT(!s->unsent);
 	if (taken == UV_EAGAIN)
 		taken = 0;
 	if (taken < 0) {
@@ -264,13 +277,15 @@ static void stream_send(struct stream *s, const char *data, size_t n)
 	}
 	if ((size_t)taken == n)
 		return;
-	buffer_add(&s->pending, data + taken, n - (size_t)taken);
-	buf = uv_buf_init(s->pending.data, (unsigned)s->pending.len);
-	s->is_writing = true;
-	if (uv_write(&s->write, (uv_stream_t *)&s->tcp, &buf, 1, on_written) != 0) {
-		s->is_writing = false;
-		stream_kill(s);
+	u = mem_zalloc(sizeof *u);
+	buffer_add(&u->bytes, data + taken, n - (size_t)taken);
+	buf = uv_buf_init(u->bytes.data, (unsigned)u->bytes.len);
+	if (uv_write(&u->request, (uv_stream_t *)&s->tcp, &buf, 1, on_written) == 0) {
+		s->unsent = u;
+		return;
 	}
+	unsent_free(u);
+	stream_kill(s);
 }
 
 void stream_send_tls(struct stream *s)
@@ -278,10 +293,10 @@ void stream_send_tls(struct stream *s)
 	struct buffer *out = &s->reactor->tls.out;
 
 	if (out->len > 0 && !s->is_dead) {
-		if (!s->is_writing)
+		if (!s->unsent)
 			stream_send(s, out->data, out->len);
-		else if (s->late.len + out->len <= LATE_BYTES)
-			buffer_add(&s->late, out->data, out->len);
+		else if (s->unsent->late.len + out->len <= LATE_BYTES)
+			buffer_add(&s->unsent->late, out->data, out->len);
 		else
 			stream_kill(s);
 	}
@@ -354,7 +369,7 @@ static void stream_send_encoded(struct stream *s)
 
 static void stream_flush(struct stream *s)
 {
-	if (s->is_dead || s->is_shut || s->is_writing || s->is_moving)
+	if (s->is_dead || s->is_shut || s->unsent || s->is_moving)
 		return;
 	if (s->ssl && !s->is_encrypted) {
 		if (s->is_closing) /* nothing can be said to it */
@@ -366,7 +381,7 @@ static void stream_flush(struct stream *s)
 		return;
 	}
 	stream_send_encoded(s);
-	if (s->is_dead || s->is_writing)
+	if (s->is_dead || s->unsent)
 		return;
 	stream_wrote(s);
 	if (s->queue.head || s->is_starting_tls || s->is_to_move || s->is_closing)
