@@ -36,23 +36,33 @@ static const struct jid *c2s_domain(struct c2s *c)
 	return hosts->count ? hosts->list[0].jid : NULL;
 }
 
+/* RFC 6120 section 4.7.3: nobody can guess it. */
+static void write_id(struct stream *s, struct buffer *b)
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned char id[12];
+
+	reactor_random(s->reactor, id, sizeof id);
+	for (unsigned i = 0; i < sizeof id; i++) {
+		buffer_add(b, &digits[id[i] >> 4], 1);
+		buffer_add(b, &digits[id[i] & 15], 1);
+	}
+}
+
 static void c2s_open(struct stream *s)
 {
 	struct c2s *c = c2s_of(s);
 	struct buffer b = { 0 };
 	const struct jid *domain = c2s_domain(c);
-	unsigned char id[12];
 
 	if (c->is_open)
 		return;
 	c->is_open = true;
-	reactor_random(s->reactor, id, sizeof id);
 	buffer_adds(&b,
 	            "<?xml version='1.0'?><stream:stream xmlns='jabber:client'"
 	            " xmlns:stream='http://etherx.jabber.org/streams' version='1.0' xml:lang='" STREAM_LANG
 	            "' id='");
-	for (unsigned i = 0; i < sizeof id; i++)
-		buffer_addf(&b, "%02x", id[i]);
+	write_id(s, &b);
 	if (domain)
 		buffer_addf(&b, "' from='%s", domain->text);
 	if (c->user || c->claimed) { /* RFC 6120 section 4.7.2 */

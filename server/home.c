@@ -95,15 +95,16 @@ static struct home *home_new(struct reactor *r, struct jid *address, unsigned ki
 
 void home_free_data(struct home *h)
 {
-	const struct hooks *hooks = h->reactor->hooks;
+	struct home_data *d;
 
-	for (unsigned i = 0; h->data && i < hooks->module_count; i++) {
-		if (h->data[i] && hooks->modules[i]->home_free)
-			hooks->modules[i]->home_free(h->data[i]);
-		mem_free(h->data[i]);
+	while ((d = h->data)) {
+		const struct module *m = h->reactor->hooks->modules[d->module];
+
+		h->data = d->next;
+		if (m->home_free)
+			m->home_free(d->bytes);
+		mem_free(d);
 	}
-	mem_free(h->data);
-	h->data = NULL;
 }
 
 void home_drop_timers(struct home *h)

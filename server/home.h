@@ -33,6 +33,13 @@ struct home_timer {
 	handler *run;
 };
 
+/* What a module keeps in a home. */
+struct home_data {
+	struct home_data *next;
+	unsigned module;
+	max_align_t bytes[];
+};
+
 struct home {
 	struct hash_node node; /* reactor->homes, by the bare address */
 	struct jid *jid;       /* bare */
@@ -49,8 +56,8 @@ struct home {
 	struct list sessions;
 	unsigned session_count;
 	struct roster roster;
-	struct blocks blocks; /* whom a user blocks */
-	void **data;          /* by module index; made when first asked for */
+	struct blocks blocks;   /* whom a user blocks */
+	struct home_data *data; /* of the modules that have asked for theirs */
 	struct home_timer *timers;
 
 	struct pass *holder;

@@ -53,22 +53,29 @@ struct list *home_sessions(struct home *h)
 	return &h->sessions;
 }
 
+void *home_data_if_any(struct ctx *c)
+{
+	struct home_data *d = c->home->data;
+
+	while (d && d->module != pass_of(c)->module)
+		d = d->next;
+	return d ? d->bytes : NULL;
+}
+
 void *home_data(struct ctx *c)
 {
 	struct home *h = c->home;
-	const struct hooks *hooks = h->reactor->hooks;
 	unsigned module = pass_of(c)->module;
+	void *data = home_data_if_any(c);
+	struct home_data *d;
 
-	if (!h->data)
-		h->data = mem_zalloc(hooks->module_count * sizeof *h->data);
-	if (!h->data[module])
-		h->data[module] = mem_zalloc(hooks->modules[module]->home_size);
-	return h->data[module];
-}
-
-void *home_data_if_any(struct ctx *c)
-{
-	return c->home->data ? c->home->data[pass_of(c)->module] : NULL;
+	if (data)
+		return data;
+	d = mem_zalloc(sizeof *d + h->reactor->hooks->modules[module]->home_size);
+	d->module = module;
+	d->next = h->data;
+	h->data = d;
+	return d->bytes;
 }
 
 const void *module_options(struct ctx *c)

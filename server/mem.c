@@ -260,9 +260,13 @@ void buffer_addf(struct buffer *b, const char *format, ...)
 
 	va_start(args, format);
 	va_copy(again, args);
-	size_t n = format_length(format, args);
-	vsnprintf(buffer_reserve(b, n), n + 1, format, again);
-	b->len += n;
+	char *at = buffer_reserve(b, 1);
+	size_t room = b->cap - b->len; /* mostly enough: then it is formatted once */
+	int n = vsnprintf(at, room, format, args);
+	ASSERT(n >= 0);
+	if ((size_t)n >= room)
+		vsnprintf(buffer_reserve(b, (size_t)n), (size_t)n + 1, format, again);
+	b->len += (size_t)n;
 	va_end(again);
 	va_end(args);
 }
