@@ -130,4 +130,4 @@ try:
     profanity.loop()
 finally:
     profanity.process.terminate()
-    profanity.process.wait(10)
+    profanity.process.wait(60)

@@ -8,7 +8,7 @@ from xmpp import Client, Failure
 
 COMMIT_DELAY = "50ms"
 COUNT = 5000
-LEAST = 200    # messages a second, from one user: ten times what it would be, one after the other
+LEAST = 60     # messages a second, from one user: three times what it could be, one after the other
 PATIENCE = 300
 
 

@@ -87,7 +87,11 @@ async def play(server):
     await asyncio.wait_for(juliet.fence(GROUPCHAT, "slow-romeo@verona.example"), PATIENCE)
     await desk.client.close()
     await later.come()
-    await asyncio.sleep(1)
+    give_up = asyncio.get_running_loop().time() + PATIENCE
+    while 2 * COUNT - 1 not in desk.got + later.got:  # the last that he had not read
+        if asyncio.get_running_loop().time() > give_up:
+            raise Failure("message %d did not come back: %s" % (2 * COUNT - 1, later.got[-1:]))
+        await asyncio.sleep(0.05)
     seen = sorted(set(stuck.got) | set(desk.got) | set(later.got))
     lost = [n for n in range(COUNT, 2 * COUNT + 1) if n not in set(seen)]
     if lost != list(range(lost[0], lost[0] + len(lost))) if lost else False:

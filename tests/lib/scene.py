@@ -470,6 +470,15 @@ class Player:
     async def step_database(self, step):
         await asyncio.to_thread(self.server.execute, self.outgoing(step.block))
 
+    async def step_log_says(self, step, text):
+        """What nobody receives anything of has happened."""
+        text, waited = match.expand(text, self.variables), 0
+        while text not in self.server.log(self.log_start):
+            if waited > xmpp.TIMEOUT:
+                raise Failure("the log does not say " + text)
+            await asyncio.sleep(0.02)
+            waited += 0.02
+
     async def step_is_told_to_stop(self, step):
         """SIGTERM; the scene then looks at what the clients receive."""
         self.server.process.terminate()
@@ -512,6 +521,7 @@ STEPS = [
     rule(r"server closes (\S+)(?: with (<.+>)|:|)", P.step_closed),
     rule(r"admin (?:runs|is (refused)): (.+?):?", P.step_admin),
     rule(r"database runs:", P.step_database),
+    rule(r"server's log says: (.+)", P.step_log_says),
     rule(r"server is told to stop", P.step_is_told_to_stop),
     rule(r"server has ended", P.step_has_ended),
     rule(r"server (stops|starts|restarts|is killed)", P.step_server),

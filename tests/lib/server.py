@@ -74,8 +74,7 @@ class PostgreSQL:
         self.start()
 
     def start(self):
-        directory = self.dir
-        answer = subprocess.run([os.path.join(TREE, "tests", "postgres"), "start", directory],
+        answer = subprocess.run([os.path.join(TREE, "tests", "postgres"), "start", self.dir],
                                 capture_output=True, text=True)
         if answer.returncode:
             raise Broken("tests/postgres start failed: %s%s" % (answer.stdout, answer.stderr))
@@ -153,6 +152,7 @@ class Musterd:
             self.store.setdefault("path", os.path.join(self.dir, "muster.db"))
             self.store.update(engine="sqlite")
         self.store.setdefault("spool", os.path.join(self.dir, "spool"))
+        self.store.setdefault("timeout", "30s")  # a slow disk is not a database that is away
         lines = lambda d: "".join("  %s: %s\n" % i for i in d.items()).rstrip("\n")
         with open(self.conf, "w") as f:
             f.write(CONFIGURATION.format(dir=self.dir, certs=os.path.join(self.dir, "certs"), tree=TREE,

@@ -9,7 +9,7 @@ import time
 
 from xmpp import PING, Client, Failure
 
-PATIENCE = 10
+PATIENCE = 60
 
 
 def wait_for(condition, sentence):

@@ -17,7 +17,7 @@ def starts_after_a_kill(stage):
     """Lock and socket that a killed server left are no hindrance; those of a running one are."""
     s = stage.start()
     for _ in range(2):
-        second = subprocess.run([s.programs.musterd, "--config", s.conf], capture_output=True, text=True, timeout=30)
+        second = subprocess.run([s.programs.musterd, "--config", s.conf], capture_output=True, text=True, timeout=server.START_TIME)
         if second.returncode != 1 or "is locked by musterd, process %d" % s.process.pid not in s.log():
             raise Failure("a second server: %d\n%s" % (second.returncode, s.tail()))
         s.kill()
@@ -62,7 +62,7 @@ def reads_the_password_again(stage):
     s.start()
     write("montague\n", 0o604)
     query(admin, "select pg_terminate_backend(pid) from pg_stat_activity where usename = '%s'" % name)
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 60
     while "can be read by everybody" not in s.log().split(" is ready")[-1]:
         if time.monotonic() > give_up:
             raise Failure("it does not read the file again")
