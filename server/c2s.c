@@ -112,6 +112,7 @@ static bool version_is_known(const char *version)
 static void c2s_header(struct stream *s, const struct xml_header *h)
 {
 	struct c2s *c = c2s_of(s);
+	const struct host *host;
 	struct jid *domain;
 
 	if (h->is_server) {
@@ -124,15 +125,16 @@ static void c2s_header(struct stream *s, const struct xml_header *h)
 		return;
 	}
 	domain = jid_parse(h->to, strlen(h->to));
-	if (!domain || jid_has_local(domain) || jid_has_resource(domain) ||
-	    !hosts_find(s->reactor->hosts, jid_domain(domain), jid_domain_len(domain)) ||
-	    (c->user && strcmp(c->domain->text, domain->text) != 0)) {
-		jid_unref(domain);
+	host = domain && !jid_has_local(domain) && !jid_has_resource(domain)
+	           ? hosts_find(s->reactor->hosts, jid_domain(domain), jid_domain_len(domain))
+	           : NULL;
+	jid_unref(domain);
+	if (!host || (c->user && strcmp(c->domain->text, host->jid->text) != 0)) {
 		stream_close(s, STREAM_HOST_UNKNOWN, NULL);
 		return;
 	}
 	jid_unref(c->domain);
-	c->domain = domain;
+	c->domain = jid_ref(host->jid);
 	jid_unref(c->claimed);
 	c->claimed = h->from ? jid_parse(h->from, strlen(h->from)) : NULL;
 	if (!version_is_known(h->version)) {
