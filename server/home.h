@@ -93,8 +93,9 @@ struct outgoing {
 };
 
 /* More uncommitted records of its own than this (in the unit of stanza_cost) and its streams get no credit:
- * they stop reading. */
-#define HOME_UNCOMMITTED (1 << 20)
+ * they stop reading. All that is recorded at one time is one transaction, and everybody waits for it: with a
+ * megabyte one flooder had others wait for 100 ms on PostgreSQL, and was no faster for it. */
+#define HOME_UNCOMMITTED (256 << 10)
 /* More than this in the outbox and the mailbox waits. */
 #define HOME_OUTBOX 32768
 

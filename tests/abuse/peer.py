@@ -11,6 +11,9 @@ BIND = "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/
 AUTH = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>%s</auth>"
 
 
+TIMEOUT = 60  # seconds
+
+
 class Gone(Exception):
     """The server has ended the connection; .data is what it said last."""
 
@@ -24,7 +27,7 @@ class Peer:
 
     def __init__(self, server, host, tls=True):
         self.host = host
-        self.socket = socket.create_connection(("127.0.0.1", server.tls_port if tls else server.port), 60)
+        self.socket = socket.create_connection(("127.0.0.1", server.tls_port if tls else server.port), TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             if server.ca not in self.contexts:
@@ -50,6 +53,18 @@ class Peer:
             if not piece:
                 raise Gone(data)
             data += piece
+        return data
+
+    def drain(self):
+        """What has come already; nobody waits for more."""
+        data = b""
+        self.socket.setblocking(False)
+        try:
+            while piece := self.socket.recv(65536):
+                data += piece
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        self.socket.settimeout(TIMEOUT)
         return data
 
     def rest(self):
