@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import time
 
 import certs
@@ -39,6 +40,21 @@ listeners:
     address: 127.0.0.1
     port: {tls_port}
 """
+
+
+def make_directory(name):
+    """One for a run, that PostgreSQL, which may be another user, can reach. Names of sockets in it are short enough
+    (107 bytes), wherever TMPDIR is."""
+    os.umask(0o022)
+    base = tempfile.gettempdir()
+    parents = [base]
+    while parents[-1] != os.path.dirname(parents[-1]):
+        parents.append(os.path.dirname(parents[-1]))
+    if len(base) > 24 or not all(os.stat(p).st_mode & 0o001 for p in parents):
+        base = "/tmp"
+    directory = tempfile.mkdtemp(prefix="muster-%s-" % name, dir=base)
+    os.chmod(directory, 0o755)
+    return directory
 
 
 class Broken(Exception):
