@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* In front of a chunk's payload: 16 bytes, so that the payload is aligned for any type, and the first
- * chunk (528 bytes) comes from malloc's per-thread cache. */
+/* In front of a chunk's payload: 16 bytes, so that the payload is aligned for any type. The first two chunks
+ * (528 and 1024 bytes, enough for nearly every stanza) come from malloc's per-thread cache. */
 struct arena_chunk {
 	alignas(max_align_t) struct arena_chunk *next;
 	size_t size; /* of the payload */
@@ -157,13 +157,14 @@ static void *arena_take_new(struct arena *a, size_t size)
 {
 	if (!a->chunks)
 		arena_grow(a, ARENA_FIRST);
+	size_t next = 2 * a->chunks->size - sizeof(struct arena_chunk);
 	/* A big piece goes behind the first chunk, whose free space stays in use. */
-	if (size > 2 * a->chunks->size) {
+	if (size > next) {
 		a->chunks->next = chunk_new(size, a->chunks->next);
 		return chunk_start(a->chunks->next);
 	}
 	if (size > (size_t)(a->end - a->at) || a->at != chunk_start(a->chunks))
-		arena_grow(a, 2 * a->chunks->size);
+		arena_grow(a, next);
 	char *p = a->at;
 	a->at = p + size;
 	return p;
