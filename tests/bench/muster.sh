@@ -1,7 +1,8 @@
 #!/bin/bash
 # muster.sh - Muster in the side-by-side benchmark: start|stop|pids|provision N|save TAG|load TAG|info.
 #
-#   PIN=0          the core the server runs on          ARCHIVE=1     messages are put on record
+#   PIN=0          the cores the server runs on         ARCHIVE=1     messages are put on record
+#   REACTORS=1     node.reactors                        MOVE=true     node.move_streams
 #   STORE=sqlite   or postgresql (its own server, on the same core; its pid is in DIR/pg/pid, not in `pids`)
 #   MUSTER_BUILD   the build directory; it knows its source tree
 #   CONTACTS       is obeyed by the benchmark itself: subscriptions are made over XMPP and kept with `save`
@@ -15,6 +16,8 @@ STORE=${STORE:-sqlite}
 DIR=$PEERS/muster-$STORE
 PIN=${PIN:-0}
 ARCHIVE=${ARCHIVE:-0}
+REACTORS=${REACTORS:-1}
+MOVE=${MOVE:-true}
 PORT=${PORT:-5722}
 mkdir -p "$DIR"
 ulimit -n 20000 2>/dev/null || ulimit -n "$(ulimit -Hn)"
@@ -32,6 +35,8 @@ configure() {
 		echo "  certificates: $DIR/certs"
 		echo "  module_dir: $BUILD/modules"
 		echo "  schema_dir: $TREE/schema"
+		echo "  reactors: $REACTORS"
+		echo "  move_streams: $MOVE"
 		echo "store:"
 		if [ "$STORE" = postgresql ]; then
 			echo "  engine: postgresql"
@@ -146,7 +151,7 @@ do_load() { [ -d "$DIR/seed-$1" ] || return 1; rm -rf "$DIR/data"; cp -a "$DIR/s
 do_provision() { do_load "$1" && return 0; do_stop; rm -rf "$DIR/data"; mkdir -p "$DIR/data"; make_accounts "$1"; do_save "$1"; }
 do_info() {
 	echo "host=127.0.0.1 port=$PORT domain=localhost muc=none sasl=scram scenarios=idle,chat,presence"
-	echo "what=$("$BUILD/musterd" --version), one reactor, $STORE with full durability, record: $ARCHIVE"
+	echo "what=$("$BUILD/musterd" --version), $REACTORS reactors, $STORE with full durability, record: $ARCHIVE"
 }
 
 case ${1:-} in
