@@ -13,6 +13,7 @@
 #define FREE_ENVELOPES 1024
 #define TRACE_SHIFT 52      /* microseconds since 1970 are fewer bits */
 #define TURN_ENVELOPES 4096 /* handled between two looks at the sockets */
+#define PARSERS 16 /* kept; one is lent for a read, and for longer only where a stanza came in pieces */
 
 /* ---- envelopes */
 
@@ -410,7 +411,7 @@ struct reactor *reactor_new(struct server *srv, unsigned index)
 	wheel_init(&r->wheel, &r->loop);
 	homes_init(r);
 	tls_io_init(&r->tls);
-	r->xml = xml_pool_new(64);
+	r->xml = xml_pool_new(PARSERS);
 	r->read_buffer = mem_alloc(READ_BUFFER);
 	r->plain_buffer = mem_alloc(PLAIN_BUFFER);
 	reactor_configure(r);
