@@ -1,11 +1,11 @@
-/* musterctl_import.h - an import: the file is read and checked as a whole (musterctl_import_file.c), then its
- * accounts are sent (musterctl_import.c). */
+/* import.h - an import: the file is read and checked as a whole (import_file.c), then its
+ * accounts are sent (import.c). */
 #ifndef MUSTER_MUSTERCTL_IMPORT_H
 #define MUSTER_MUSTERCTL_IMPORT_H
 
 #include "hash.h"
 #include "jid.h"
-#include "musterctl_parts.h"
+#include "parts.h"
 #include "sasl.h"
 
 #define IMPORT_BYTES_MAX (256U << 20)

@@ -1,4 +1,4 @@
-/* musterctl_export.c - accounts as CSV (RFC 4180), in the columns that "user import" knows. */
+/* export.c - accounts as CSV (RFC 4180), in the columns that "user import" knows. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,10 +1,10 @@
-/* musterctl_file.c - whole files: read into memory, summed. */
+/* file.c - whole files: read into memory, summed. */
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "musterctl_parts.h"
+#include "parts.h"
 
 char *file_load(struct call *c, const char *path, size_t max, size_t *len)
 {

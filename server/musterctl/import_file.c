@@ -1,4 +1,4 @@
-/* musterctl_import_file.c - the file of an import: each line is checked before anything is done, and each
+/* import_file.c - the file of an import: each line is checked before anything is done, and each
  * mistake is said with its line. */
 #include <errno.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <unistr.h>
 
 #include "base64.h"
-#include "musterctl_import.h"
+#include "import.h"
 
 #define EMAIL_MAX 254
 

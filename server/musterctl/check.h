@@ -1,8 +1,8 @@
-/* musterctl_check.h - "check DOMAIN": what a client meets on its way to a domain.
+/* check.h - "check DOMAIN": what a client meets on its way to a domain.
  *
- * musterctl_check.c       the way: DNS, ports, TLS, certificate; what was found
- * musterctl_check_dns.c   SRV records and addresses
- * musterctl_check_tls.c   one connection up to the certificate */
+ * check.c       the way: DNS, ports, TLS, certificate; what was found
+ * check_dns.c   SRV records and addresses
+ * check_tls.c   one connection up to the certificate */
 #ifndef MUSTER_MUSTERCTL_CHECK_H
 #define MUSTER_MUSTERCTL_CHECK_H
 

@@ -1,4 +1,4 @@
-/* musterctl_import.c - "user import": a file of accounts is checked as a whole, then sent in portions that the
+/* import.c - "user import": a file of accounts is checked as a whole, then sent in portions that the
  * server keeps aside, then all of it is made: everything or nothing. Keys are derived here,
  * so that no password leaves this process. */
 #include <stdio.h>
@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base64.h"
-#include "musterctl_import.h"
+#include "import.h"
 
 #define NAMES_AT_ONCE 1000
 #define ROWS_AT_ONCE 200 /* a portion takes seconds at most, also where keys must be derived first */

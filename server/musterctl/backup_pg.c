@@ -1,4 +1,4 @@
-/* musterctl_backup_pg.c - a PostgreSQL database by its own tools, pg_dump and pg_restore, with the rows counted
+/* backup_pg.c - a PostgreSQL database by its own tools, pg_dump and pg_restore, with the rows counted
  * at the very moment that is dumped. */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "musterctl_backup.h"
+#include "backup.h"
 
 #define CANNOT_RUN 127
 #define LOOK_MS 200

@@ -1,5 +1,5 @@
-/* musterctl_talk.c - finds the control socket and gives the server commands: a line out, lines in. Where no
- * server runs, musterctl_offline.c makes one for this tool alone; what is said is the same. */
+/* talk.c - finds the control socket and gives the server commands: a line out, lines in. Where no
+ * server runs, offline.c makes one for this tool alone; what is said is the same. */
 #define _GNU_SOURCE /* struct ucred */
 #include "musterctl.h"
 
@@ -63,18 +63,17 @@ static bool may_be_offline(const struct call *c, int failure)
 	       !(c->verb && c->verb->is_live) && access(talk_config(c), F_OK) == 0;
 }
 
+#define START_OR_NAME                                                                                      \
+	"Start musterd, or name the socket with --socket or its configuration file with --config."
+
 static void complain_unreachable(struct call *c, const char *path, int failure)
 {
 	if (c->verb && c->verb->is_live && (failure == ENOENT || failure == ECONNREFUSED))
-		complain(c, CONTROL_UNREACHABLE,
-		         "Start musterd, or name the socket with --socket or its configuration file with "
-		         "--config.",
+		complain(c, CONTROL_UNREACHABLE, START_OR_NAME,
 		         "No server listens at %s, and this command needs one that runs.", path);
 	else if (failure == ENOENT)
-		complain(c, CONTROL_UNREACHABLE,
-		         "Start musterd, or name the socket with --socket or its configuration file with "
-		         "--config.",
-		         "No server runs here: there is no %s.", path);
+		complain(c, CONTROL_UNREACHABLE, START_OR_NAME, "No server runs here: there is no %s.",
+		         path);
 	else if (failure == ECONNREFUSED)
 		complain(c, CONTROL_UNREACHABLE, "Start musterd; it replaces the socket that is left.",
 		         "No server listens at %s.", path);

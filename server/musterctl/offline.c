@@ -1,4 +1,4 @@
-/* musterctl_offline.c - where no server runs: starts a musterd that does nothing but serve this tool's
+/* offline.c - where no server runs: starts a musterd that does nothing but serve this tool's
  * commands, on a pair of sockets. It takes the lock of a server, so both cannot be there at once. */
 #include "musterctl.h"
 

@@ -1,6 +1,6 @@
-/* musterctl_backup.c - "backup": the database, the configuration and a manifest in a folder of their own;
+/* backup.c - "backup": the database, the configuration and a manifest in a folder of their own;
  * "backup verify": whether all of it is there, unchanged, and can really be restored. */
-#include "musterctl_backup.h"
+#include "backup.h"
 
 #include <dirent.h>
 #include <errno.h>

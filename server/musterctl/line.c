@@ -1,4 +1,4 @@
-/* musterctl_line.c - reads the command line by the table of commands, and says what is wrong with it, in sentences
+/* line.c - reads the command line by the table of commands, and says what is wrong with it, in sentences
  * for people and, with --json, as an object for programs. */
 #include <stdio.h>
 #include <string.h>

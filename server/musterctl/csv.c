@@ -1,8 +1,8 @@
-/* musterctl_csv.c - comma-separated values as RFC 4180 has them: fields may stand in quotes, in which commas,
+/* csv.c - comma-separated values as RFC 4180 has them: fields may stand in quotes, in which commas,
  * line ends and doubled quotes are text. Lines end with LF or CRLF. */
 #include <string.h>
 
-#include "musterctl_parts.h"
+#include "parts.h"
 
 void csv_begin(struct csv *csv, char *text, size_t n)
 {

@@ -1,4 +1,4 @@
-/* musterctl_show.c - answers for people: sentences, tables with aligned columns, the status page. */
+/* show.c - answers for people: sentences, tables with aligned columns, the status page. */
 #include "musterctl.h"
 
 #include <stdio.h>

@@ -1,18 +1,17 @@
 /* musterctl.h - the parts of the administrator's tool. It shares control.h's codes and conf.c with the
  * server, and nothing else of it.
  *
- * musterctl.c       the table of commands, and running one
- * musterctl_line.c  reading the command line by it; complaints
- * musterctl_help.c  help, suggestions, completion: by the same table
- * musterctl_talk.c  finding the socket and talking to the server
- * musterctl_offline.c  a server for this tool alone, where none runs
- * musterctl_ask.c   passwords and confirmations from the terminal
- * musterctl_import*.c  accounts from CSV; musterctl_parts.h lists what that and the like need
- * musterctl_check*.c  what a client meets on its way to a domain
- * musterctl_export.c  accounts as CSV
- * musterctl_backup*.c  backups, made and verified
- * musterctl_show.c  answers for people: tables, sentences
- * musterctl_top.c   top, metrics, drain */
+ * musterctl.c   runs a command
+ * table.c       the commands, a row each
+ * line.c        reads the command line by the table; complaints
+ * help.c        help, suggestions, completion, by the same table
+ * talk.c        finds the socket and talks to the server
+ * offline.c     a server for this tool alone, where none runs
+ * show.c        answers for people: tables, sentences
+ * ask.c         passwords and confirmations from the terminal
+ *
+ * What takes more than a question and its answer has a file of its own: announce.c, backup*.c, check*.c,
+ * config.c, export.c, import*.c, top.c. parts.h has what they share. */
 #ifndef MUSTER_MUSTERCTL_H
 #define MUSTER_MUSTERCTL_H
 
@@ -96,22 +95,26 @@ struct call {
 	bool is_random_password; /* then it is in args, and shown */
 	unsigned rows;           /* shown so far */
 	int widths[COLUMNS_MAX];
-	/* musterctl_talk.c's */
+	/* talk.c's */
 	bool is_connected;
 	int fd;
 	struct buffer in; /* what was read and is not a whole line yet */
 	pid_t child;      /* the musterd of ours, or 0 */
 };
 
-/* musterctl.c */
+/* table.c */
 extern const struct verb verbs[];
 extern const struct flag global_flags[];
+
+/* musterctl.c */
 /* Gives c->args to the server and shows the answer: what every command without a `run` does. */
 int ask_server(struct call *c);
 /* A `prepare`: "--dry-run" becomes the argument "dry_run", true or its value. */
 bool flags_to_args(struct call *c);
+/* A `prepare` of lists: --host, or the word, is the domain that they are of. */
+bool host_to_args(struct call *c);
 
-/* musterctl_line.c */
+/* line.c */
 /* Reads the command line. False: ended, with c->status. */
 bool call_parse(struct call *c, unsigned count, const char *const *tokens) MUST_CHECK;
 const char *call_flag(const struct call *c, const char *name);
@@ -127,7 +130,7 @@ void complain_json(struct call *c);
 /* What the words say, as the request's arguments: makes c->args. False: one is missing. */
 bool call_args(struct call *c) MUST_CHECK;
 
-/* musterctl_help.c */
+/* help.c */
 void help_show(const struct call *c);
 /* A sentence with the nearest known command or flag, or NULL; the caller frees it. `next`: the word behind,
  * or NULL. */
@@ -135,7 +138,7 @@ char *help_suggest_command(const char *words, const char *next);
 char *help_suggest_flag(const struct call *c, const char *name);
 int help_complete(struct call *c);
 
-/* musterctl_talk.c */
+/* talk.c */
 /* The configuration file to use: the caller's, or the default one. */
 const char *talk_config(const struct call *c);
 /* Gives the command and its arguments (its reference is taken) to the server, calls `page` for each
@@ -147,7 +150,7 @@ json_t *talk(struct call *c, const char *command, json_t *args,
 /* Ends the conversation; without one it does nothing. */
 void talk_close(struct call *c);
 
-/* musterctl_offline.c */
+/* offline.c */
 /* The musterd that belongs to this tool; the caller frees it. */
 char *musterd_path(void);
 /* Starts one that serves c->fd under the lock of a server. c->fd is -1 when it has complained. */
@@ -155,33 +158,36 @@ void offline_start(struct call *c);
 /* Waits for its end. False: it could not even be run, and that has been said. */
 bool offline_wait(struct call *c);
 
-/* musterctl_ask.c */
+/* ask.c */
 bool ask_password(struct call *c);   /* a `prepare` */
 bool ask_if_removed(struct call *c); /* the same */
 
-/* musterctl_import.c */
+/* import.c */
 int import_users(struct call *c);
 
-/* musterctl_announce.c */
+/* announce.c */
 bool announce_args(struct call *c); /* a `prepare` */
 int announce(struct call *c);
 
-/* musterctl_backup.c */
+/* backup.c */
 int backup_make(struct call *c); /* "backup" */
 int backup_verify(struct call *c);
 
-/* musterctl_check.c */
+/* check.c */
 int check_domain(struct call *c);
 
-/* musterctl_export.c */
+/* config.c */
+int config_check(struct call *c);
+
+/* export.c */
 int export_users(struct call *c);
 
-/* musterctl_top.c */
+/* top.c */
 int run_top(struct call *c);
 int run_metrics(struct call *c);
 int run_drain(struct call *c);
 
-/* musterctl_show.c */
+/* show.c */
 void show_json(struct call *c, const json_t *result); /* what --json prints */
 void show_rows(struct call *c, const json_t *page);
 void show_result(struct call *c, const json_t *result);

@@ -1,4 +1,4 @@
-/* musterctl_check_tls.c - one connection to a server, as a client makes it: to the port, through STARTTLS or
+/* check_tls.c - one connection to a server, as a client makes it: to the port, through STARTTLS or
  * directly into TLS, up to the certificate. */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#include "musterctl_check.h"
+#include "check.h"
 
 #define FEATURES_MAX 16384
 

@@ -1,8 +1,8 @@
-/* musterctl_announce.c - musterctl announce: reads the text, and shows how many have been told. */
+/* announce.c - musterctl announce: reads the text, and shows how many have been told. */
 #include <stdio.h>
 #include <string.h>
 
-#include "musterctl_parts.h"
+#include "parts.h"
 
 #define TEXT_MAX (64 * 1024)
 

@@ -1,4 +1,4 @@
-/* musterctl_help.c - help, suggestions for what was mistyped, and completion for the shell: all of them
+/* help.c - help, suggestions for what was mistyped, and completion for the shell: all of them
  * read the table of commands in musterctl.c. */
 #include "musterctl.h"
 

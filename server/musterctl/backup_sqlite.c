@@ -1,10 +1,10 @@
-/* musterctl_backup_sqlite.c - a SQLite database copied as it is at one moment, while musterd goes on
+/* backup_sqlite.c - a SQLite database copied as it is at one moment, while musterd goes on
  * writing. */
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "musterctl_backup.h"
+#include "backup.h"
 
 #define PAGES_AT_ONCE 1024
 #define BUSY_MS 10000

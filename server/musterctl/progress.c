@@ -1,11 +1,11 @@
-/* musterctl_progress.c - how far a long command is: a bar where somebody looks, a line now and then in a
+/* progress.c - how far a long command is: a bar where somebody looks, a line now and then in a
  * log. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "musterctl_parts.h"
+#include "parts.h"
 
 #define BAR_WIDTH 40
 #define DRAW_MS 100

@@ -1,22 +1,6 @@
-/* musterctl.c - the administrator's tool: `musterctl COMMAND ...` asks the running server over its control
- * socket (control.h) and shows the answer, to people or as JSON.
- *
- * One table of commands drives reading the command line, help, suggestions and completion; see
- * musterctl.h for the other files. The manual is musterctl(8). */
+/* table.c - the commands of musterctl, a row each: their words and flags, what they are for, what they do. The
+ * command line, help, suggestions and completion all go by it. */
 #include "musterctl.h"
-
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-static int config_check(struct call *c);
-static bool take_host(struct call *c);
-
-static bool prepare_group(struct call *c);
-
-/* ---- the table */
 
 static const struct word host_word[] = { { "NAME", "name", WORD_HOST, false }, { 0 } };
 static const struct word host_set_words[] = { { "NAME", "name", WORD_HOST, false },
@@ -241,7 +225,7 @@ const struct verb verbs[] = {
 	    .is_live = true,
 	    .words = of_host_word,
 	    .flags = of_host_flags,
-	    .prepare = take_host,
+	    .prepare = host_to_args,
 	    .table = &cert_table,
 	},
 	{
@@ -286,7 +270,7 @@ const struct verb verbs[] = {
 	    .about = "Lists the accounts, of one domain or of all.",
 	    .words = of_host_word,
 	    .flags = of_host_flags,
-	    .prepare = take_host,
+	    .prepare = host_to_args,
 	    .table = &user_table,
 	},
 	{
@@ -339,7 +323,7 @@ const struct verb verbs[] = {
 	    .about = "Adds a contact group, whose members have each other in their contact lists.",
 	    .words = new_group_words,
 	    .flags = group_flags,
-	    .prepare = prepare_group,
+	    .prepare = flags_to_args,
 	    .done = "Added",
 	},
 	{
@@ -347,7 +331,7 @@ const struct verb verbs[] = {
 	    .about = "Lists the contact groups, of one domain or of all.",
 	    .words = of_host_word,
 	    .flags = of_host_flags,
-	    .prepare = take_host,
+	    .prepare = host_to_args,
 	    .table = &group_table,
 	},
 	{
@@ -361,7 +345,7 @@ const struct verb verbs[] = {
 	    .about = "Changes a group's title, or which other groups its members see.",
 	    .words = group_words,
 	    .flags = group_set_flags,
-	    .prepare = prepare_group,
+	    .prepare = flags_to_args,
 	    .done = "Changed",
 	},
 	{
@@ -390,7 +374,7 @@ const struct verb verbs[] = {
 	    .is_live = true,
 	    .words = of_host_word,
 	    .flags = of_host_flags,
-	    .prepare = take_host,
+	    .prepare = host_to_args,
 	    .table = &session_table,
 	},
 	{
@@ -526,192 +510,3 @@ const struct flag global_flags[] = {
 	{ "--version", NULL, "prints the version" },
 	{ 0 },
 };
-
-/* ---- what single commands need */
-
-/* The flags, under their names without the dashes. */
-static bool prepare_group(struct call *c)
-{
-	for (const struct flag *f = c->verb->flags; f->name; f++) {
-		const char *value = call_flag(c, f->name);
-
-		if (value && json_object_set_new(c->args, f->name + 2, json_string(value)) != 0)
-			return complain_usage(c, NULL, "This is no UTF-8 text:", value);
-	}
-	return true;
-}
-
-/* Lists are of one domain when --host or the word says so. */
-static bool take_host(struct call *c)
-{
-	const char *host = call_flag(c, "--host");
-	if (host && c->word_count)
-		return complain_usage(c, NULL, "The domain is there twice:", host);
-	if (host && json_object_set_new(c->args, "host", json_string(host)) != 0)
-		return complain_usage(c, NULL, "This is no UTF-8 text:", host);
-	return true;
-}
-
-/* What `program` says of the file, as one object. */
-static int config_json(struct call *c, const char *program, const char *file)
-{
-	struct buffer said = { 0 };
-	int status, pipes[2];
-	ssize_t n;
-	if (pipe(pipes) != 0)
-		return CONTROL_BROKEN;
-	pid_t child = fork();
-	if (child == 0) {
-		dup2(pipes[1], STDOUT_FILENO);
-		dup2(pipes[1], STDERR_FILENO);
-		close(pipes[0]);
-		execlp(program, program, "--check", "--config", file, (char *)NULL);
-		_exit(CONTROL_BROKEN);
-	}
-	close(pipes[1]);
-	while ((n = read(pipes[0], buffer_reserve(&said, 4096), 4096)) > 0)
-		said.len += (size_t)n;
-	close(pipes[0]);
-	buffer_adds(&said, "");
-	bool has_ended = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status);
-	c->status = has_ended ? WEXITSTATUS(status) : CONTROL_BROKEN;
-	json_t *lines = json_array();
-	char *rest = said.data, *line;
-	while (c->status && (line = strsep(&rest, "\n")))
-		if (*line)
-			json_array_append_new(lines, json_string(line));
-	json_t *result =
-	    json_pack("{s:s, s:b, s:o}", "file", file, "ok", c->status == 0, "mistakes", lines);
-	show_json(c, result);
-	json_decref(result);
-	buffer_free(&said);
-	return c->status;
-}
-
-static int config_check(struct call *c)
-{
-	const char *file = c->word_count ? c->words[0] : talk_config(c);
-	char *program = musterd_path();
-	if (c->is_json) {
-		c->status = config_json(c, program, file);
-		mem_free(program);
-		return c->status;
-	}
-	execlp(program, program, "--check", "--config", file, (char *)NULL);
-	complain(c, CONTROL_BROKEN, "Install it beside musterctl, or add its directory to PATH.",
-	         "The program musterd cannot be run.");
-	mem_free(program);
-	return c->status;
-}
-
-bool flags_to_args(struct call *c)
-{
-	for (const struct flag *f = c->verb->flags; f && f->name; f++) {
-		const char *value = call_flag(c, f->name);
-		char *key = mem_strdup(f->name + 2);
-		for (char *at = key; (at = strchr(at, '-'));)
-			*at = '_';
-		json_t *json = f->value && value ? json_string(value) : json_true();
-		bool is_text = !value || json_object_set_new(c->args, key, json) == 0;
-		mem_free(key);
-		if (!is_text)
-			return complain_usage(c, NULL, "This is no UTF-8 text:", value);
-	}
-	return true;
-}
-
-/* ---- running a command */
-
-static bool on_page(struct call *c, const json_t *progress, void *arg)
-{
-	json_t *gathered = arg;
-	if (!c->is_json) {
-		show_rows(c, progress);
-		return true;
-	}
-	const char *key;
-	json_t *rows;
-	json_object_foreach((json_t *)(uintptr_t)progress, key, rows)
-	{
-		json_t *all = json_object_get(gathered, key);
-		if (!all)
-			json_object_set_new(gathered, key, all = json_array());
-		json_array_extend(all, rows);
-	}
-	return true;
-}
-
-/* Rows that came in pages stand before those of the result itself. */
-static void print_json(struct call *c, json_t *gathered, json_t *result)
-{
-	const char *key;
-	json_t *value;
-	json_object_foreach(result, key, value)
-	{
-		json_t *all = json_object_get(gathered, key);
-		if (json_is_array(all) && json_is_array(value))
-			json_array_extend(all, value);
-		else
-			json_object_set(gathered, key, value);
-	}
-	if (c->verb->table && !json_object_get(gathered, c->verb->table->rows)) /* no page came */
-		json_object_set_new(gathered, c->verb->table->rows, json_array());
-	if (c->is_random_password)
-		json_object_set(gathered, "password", json_object_get(c->args, "password"));
-	show_json(c, gathered);
-}
-
-int ask_server(struct call *c)
-{
-	json_t *gathered = json_object();
-	json_t *result = talk(c, c->verb->name, json_incref(c->args), on_page, gathered);
-	if (result) {
-		show_warnings(result);
-		if (json_array_size(json_object_get(result, "findings")))
-			c->status = CONTROL_REFUSED;
-		if (c->is_json)
-			print_json(c, gathered, result);
-		else
-			show_result(c, result);
-	}
-	json_decref(result);
-	json_decref(gathered);
-	return c->status;
-}
-
-static int call_run(struct call *c)
-{
-	if (c->is_json && !c->verb && !c->group && !c->is_help)
-		return complain_usage(c, NULL, "A command is missing.", NULL), c->status;
-	if (c->is_help || (!c->verb && !c->group)) {
-		help_show(c);
-		return c->is_help ? CONTROL_OK : CONTROL_USAGE;
-	}
-	if (!c->verb) {
-		char *hint = mem_printf("\"musterctl %s --help\" lists its commands.", c->group);
-		complain_usage(c, hint, "The command is not complete:", c->group);
-		mem_free(hint);
-		return c->status;
-	}
-	if (c->verb->run == help_complete)
-		return c->verb->run(c);
-	if (call_args(c) && (!c->verb->prepare || c->verb->prepare(c))) {
-		if (c->verb->run)
-			c->status = c->verb->run(c);
-		else
-			ask_server(c);
-	}
-	json_decref(c->args);
-	return c->status;
-}
-
-int main(int argc, char **argv)
-{
-	struct call c = { .status = CONTROL_OK };
-	signal(SIGPIPE, SIG_IGN);
-	bool is_read = argc > 0 && call_parse(&c, (unsigned)argc - 1, (const char *const *)argv + 1);
-	int status = is_read ? call_run(&c) : c.status;
-	talk_close(&c);
-	complain_json(&c);
-	return fflush(stdout) == 0 || status ? status : CONTROL_BROKEN;
-}

@@ -1,10 +1,10 @@
-/* musterctl_parts.h - what the larger commands of musterctl share: CSV, progress, files. */
+/* parts.h - what the larger commands of musterctl share: CSV, progress, files. */
 #ifndef MUSTER_MUSTERCTL_PARTS_H
 #define MUSTER_MUSTERCTL_PARTS_H
 
 #include "musterctl.h"
 
-/* ---- musterctl_csv.c: comma-separated values, RFC 4180 */
+/* ---- csv.c: comma-separated values, RFC 4180 */
 
 #define CSV_COLUMNS 16
 
@@ -22,7 +22,7 @@ void csv_begin(struct csv *csv, char *text, size_t n);
  * end. With csv->problem set they are not to be used. */
 unsigned csv_next(struct csv *csv, char *fields[CSV_COLUMNS]);
 
-/* ---- musterctl_progress.c: how far a long command is, on standard error */
+/* ---- progress.c: how far a long command is, on standard error */
 
 struct progress {
 	const char *title; /* "Importing" */
@@ -37,14 +37,14 @@ void progress_begin(struct progress *p, const struct call *c, const char *title,
 void progress_show(struct progress *p, uint64_t done);
 void progress_end(struct progress *p); /* the bar is taken away */
 
-/* ---- musterctl_file.c */
+/* ---- file.c */
 
 /* The whole file and a NUL; NULL: it has complained. At most `max` bytes. */
 char *file_load(struct call *c, const char *path, size_t max, size_t *len);
 /* Its SHA-256 in hexadecimal and its size; false with errno set. */
 bool file_sum(const char *path, char sum[65], uint64_t *size) MUST_CHECK;
 
-/* ---- musterctl_derive.c: keys of many passwords, on all processors */
+/* ---- derive.c: keys of many passwords, on all processors */
 
 struct derive;
 struct sasl_keys;

@@ -1,6 +1,6 @@
-/* musterctl_check.c - "check DOMAIN": goes the way that a client goes, from the name to the certificate,
+/* check.c - "check DOMAIN": goes the way that a client goes, from the name to the certificate,
  * and says of each step whether it is well, and if not, what to do. */
-#include "musterctl_check.h"
+#include "check.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

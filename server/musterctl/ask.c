@@ -1,4 +1,4 @@
-/* musterctl_ask.c - what only the person at the terminal can say: passwords, and whether he is sure.
+/* ask.c - what only the person at the terminal can say: passwords, and whether he is sure.
  *
  * A password never stands on the command line, where every user of the machine could read it. */
 #include "musterctl.h"

@@ -1,4 +1,4 @@
-/* musterctl_check_dns.c - SRV records (RFC 2782) and addresses, asked of the system's resolver or of one that
+/* check_dns.c - SRV records (RFC 2782) and addresses, asked of the system's resolver or of one that
  * the administrator names. */
 #include <arpa/inet.h>
 #include <arpa/nameser.h>
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "musterctl_check.h"
+#include "check.h"
 
 #define ANSWER_MAX 65536
 #define DNS_PORT 53

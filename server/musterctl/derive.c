@@ -1,11 +1,11 @@
-/* musterctl_derive.c - the keys of many passwords, on all processors: slow by purpose (PBKDF2), and done here
+/* derive.c - the keys of many passwords, on all processors: slow by purpose (PBKDF2), and done here
  * so that no password leaves this process. */
 #define _DEFAULT_SOURCE /* nice */
 #include <stdatomic.h>
 #include <unistd.h>
 #include <uv.h>
 
-#include "musterctl_parts.h"
+#include "parts.h"
 #include "sasl.h"
 
 #define THREADS_MAX 64
