@@ -1,4 +1,4 @@
-/* record.c - every message is on record before it is delivered (design, section 3): one row in `record` per
+/* record.c - every message is on record before it is delivered (ARCHITECTURE, section 2): one row in `record` per
  * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records is
  * its policy (column records of table host). */
 #include "module.h"

@@ -3,7 +3,7 @@
  * The tables of appendix A as four bits: TO and FROM are established, OUT waits for the contact's answer,
  * IN for the user's. Each kind of stanza, in each direction, sets and clears some of them; whether it is
  * passed on depends on whether any of them was set. The new state is committed, together with the row that
- * carries the stanza to the other side, before anything is said (design, section 3). */
+ * carries the stanza to the other side, before anything is said. */
 #include <string.h>
 
 #include "module.h"

@@ -2,7 +2,7 @@
  * commands (admin_user.c), registration by clients (c2s_register.c), and modules: change_password and
  * remove_account of module.h.
  *
- * Only keys derived from the password are stored; deriving them is slow by purpose and done in the worker
+ * Only keys derived from the password are stored; deriving them is slow on purpose and done in the worker
  * pool. What an account's home remembers is forgotten before a job is done. */
 #ifndef MUSTER_ACCOUNT_H
 #define MUSTER_ACCOUNT_H

@@ -23,35 +23,51 @@
 /* For control_open, with the struct server. */
 extern const struct command admin_commands[];
 
-/* ---- shared by the files above */
+/* The handlers, which answer the request now or later. */
 
-void admin_cert_list(struct request *r);
-void admin_user_email(struct request *r);
+/* admin_host.c */
 void admin_host_add(struct request *r);
 void admin_host_list(struct request *r);
 void admin_host_show(struct request *r);
 void admin_host_set(struct request *r);
 void admin_host_remove(struct request *r);
+
+/* admin_cert.c */
+void admin_cert_list(struct request *r);
+void admin_user_email(struct request *r);
+
+/* admin_user.c */
 void admin_user_add(struct request *r);
 void admin_user_passwd(struct request *r);
 void admin_user_disable(struct request *r);
 void admin_user_enable(struct request *r);
+void admin_user_remove(struct request *r);
+
+/* admin_list.c */
 void admin_user_list(struct request *r);
 void admin_user_show(struct request *r);
 void admin_user_export(struct request *r);
-void admin_user_remove(struct request *r);
-void admin_announce(struct request *r);
+
+/* admin_import.c */
 void admin_import_exists(struct request *r);
 void admin_import_begin(struct request *r);
 void admin_import_rows(struct request *r);
 void admin_import_commit(struct request *r);
 void admin_import_drop(struct request *r);
-/* At the start: carries out what has been decided, and removes what has not. */
+/* At the start: carries out what has been decided, and removes what has not. False, with a sentence in *error
+ * (the caller frees it), when the database does not let it. */
 bool admin_import_finish(struct database *db, char **error) MUST_CHECK;
+
+/* admin_announce.c */
+void admin_announce(struct request *r);
+
+/* admin_db.c */
 void admin_db_check(struct request *r);
 void admin_db_migrate(struct request *r);
 /* Serves these two alone, on srv->admin_fd, until that ends. */
 void admin_db_serve(struct server *srv);
+
+/* admin_group.c */
 void admin_user_name(struct request *r);
 void admin_group_add(struct request *r);
 void admin_group_list(struct request *r);
@@ -60,19 +76,29 @@ void admin_group_set(struct request *r);
 void admin_group_remove(struct request *r);
 void admin_group_join(struct request *r);
 void admin_group_leave(struct request *r);
+
+/* admin_session.c */
 void admin_session_list(struct request *r);
 void admin_session_kick(struct request *r);
+/* A session as lists show it; `since` is Unix microseconds. */
+json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *mechanism,
+                           const char *tls, bool is_available, int priority);
+
+/* admin_metrics.c */
 void admin_status(struct request *r);
 void admin_top(struct request *r);
 void admin_metrics(struct request *r);
 void admin_drain(struct request *r);
+
+/* ---- admin.c: what they share */
 
 static inline struct reactor *admin_reactor(const struct request *r)
 {
 	return ((struct server *)request_server(r))->reactors[0];
 }
 
-/* The served host of that name. NULL: the request has been refused, and is gone with its arguments. */
+/* The served host of that name; it is the snapshot's: good until the handler returns. NULL: the request has
+ * been refused, and is gone with its arguments. */
 const struct host *admin_host(struct request *r, const char *name);
 /* The address in argument "jid", of an account on a served host; with a resource only where `or_session`.
  * Lives as long as the request. NULL: the request has been refused. */
@@ -83,13 +109,11 @@ void admin_refuse_unknown(struct request *r, const char *jid);
 bool admin_store_ok(struct request *r, const struct rows *rows);
 /* Whether the database is there to take a change; else the request has been failed. */
 bool admin_may_write(struct request *r);
-/* Lines of text as an array, or added to one; with `about`, only those in which it stands. */
+/* Lines of text (NULL: none) as an array, or added to one; with `about`, only those in which it stands. The
+ * caller owns the array. */
 json_t *admin_lines(const char *lines, const char *about);
 void admin_lines_add(json_t *array, const char *lines, const char *about);
-/* A session as lists show it; `since` is Unix microseconds. */
-json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *mechanism,
-                           const char *tls, bool is_available, int priority);
-/* Unix seconds as people and programs read it, UTC. */
+/* Unix seconds as people and programs read it, UTC: "2026-11-22T08:00:00Z". */
 json_t *admin_time(int64_t seconds);
 
 #endif

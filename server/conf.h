@@ -48,7 +48,7 @@ struct store_conf {
 	int64_t timeout;           /* ms */
 	const char *spool;         /* directory for what is written while the database is away */
 	int64_t spool_bytes;
-	bool share_transactions;   /* design section 3; false only in tests */
+	bool share_transactions;   /* of two homes on one reactor; false only in tests */
 	int64_t test_commit_delay; /* ms; only in tests */
 };
 

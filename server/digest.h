@@ -9,7 +9,7 @@
 #define DIGEST_SHA1 20 /* bytes */
 
 void digest_sha1(const void *data, size_t n, unsigned char out[DIGEST_SHA1]);
-/* n bytes as hexadecimal digits, in lower case. */
+/* n bytes as hexadecimal digits, in lower case; NUL-terminated, in `a`. */
 char *digest_hex(struct arena *a, const unsigned char *data, size_t n);
 
 #endif

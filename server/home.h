@@ -227,7 +227,7 @@ void session_answered(struct session *s, const struct jid *to, const char *id);
 /* Tells a stream to close with a stream error. */
 void session_close_stream(struct session *s, unsigned condition, const char *text);
 
-/* ---- transit.c: rows of what is on its way between two homes (design, section 3) */
+/* ---- transit.c: rows of what is on its way between two homes (ARCHITECTURE, section 2) */
 
 struct write;
 /* Adds the row for an envelope that has a transit id to a write; it can be taken back by that id. */

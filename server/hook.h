@@ -43,7 +43,7 @@ struct module_conf;
  * it). */
 struct hooks *hooks_load(const char *dir, const struct module_conf *modules, unsigned count,
                          char **errors) MUST_CHECK;
-void hooks_free(struct hooks *h); /* the objects stay loaded: design, section 5 */
+void hooks_free(struct hooks *h); /* the objects stay loaded: ARCHITECTURE, section 8 */
 
 /* Whoever handles this request at that kind of home, or NULL. */
 const struct hook_entry *hooks_find_iq(const struct hooks *h, enum stanza_type type, const char *ns,

@@ -69,6 +69,7 @@ struct hosts *hosts_ref(struct hosts *h);
 void hosts_unref(struct hosts *h);
 /* The host with that (prepared) name, or NULL. */
 const struct host *hosts_find(const struct hosts *h, const char *domain, size_t n);
+/* The service with that (prepared) name, or NULL. */
 const struct service *hosts_find_service(const struct hosts *h, const char *domain, size_t n);
 
 /* ---- host_policy.c */

@@ -101,7 +101,7 @@ enum event {
 	                            negative */
 	EVENT_SESSION_GONE,      /* before the session is freed; handlers do not wait */
 	EVENT_SETTLED,           /* the answer to session_settle */
-	EVENT_DISCO_INFO, /* may add to the answer: disco_element(c). Of a host the same for everybody,
+	EVENT_DISCO_INFO, /* may add to the answer: disco_identity, disco_feature. Of a host the same for everybody,
 	                            as its hash is told to all (XEP-0115): there may be no stanza in hand */
 	EVENT_DISCO_ITEMS,
 	EVENT_STREAM_FEATURES, /* of a host, for a client that has logged in: features_buffer(c); handlers

@@ -2,8 +2,8 @@
  *
  * A pass walks a list of hooks. It ends when a handler returns DONE or the list is used up (then the core's
  * own default applies); it stands still when a handler returns HELD, until the continuation says more; and
- * a message stands still between KEEP and COPY until what it depends on is committed (design,
- * section 3). */
+ * a message stands still between KEEP and COPY until what it depends on is committed
+ * (ARCHITECTURE, section 2). */
 #include "log.h"
 #include "pass_parts.h"
 #include "router.h"
@@ -165,7 +165,7 @@ static enum verdict pass_fail(struct pass *p)
 	return refuse(&p->ctx, INTERNAL_SERVER_ERROR, "The message could not be put on record.");
 }
 
-/* Where both steps go on at once (design, section 3) the first may fail when the second has begun. Then the
+/* Where both steps go on at once (pass_must_wait) the first may fail when the second has begun. Then the
  * sender's home can only leave word for the recipient's, which lives on the same reactor. */
 void record_failed(struct reactor *r, int64_t record)
 {

@@ -1,7 +1,7 @@
 /* roster.c - a user's contact list in memory: a table by the contact's bare address, and the text form of
  * the groups.
  *
- * Used by modules/roster.c and modules/subscription.c, read by whoever must know who may see whom. A
+ * Used by modules/roster and modules/subscription.c, read by whoever must know who may see whom. A
  * home owns its roster; the roster owns its items and all that they point to. */
 #include "roster.h"
 

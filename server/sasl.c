@@ -1,6 +1,6 @@
 /* sasl.c - one authentication exchange, server side: see sasl.h for how it is driven.
  *
- * c2s.c owns the struct. The messages of SCRAM are read and computed in scram.c; here are the mechanisms,
+ * c2s_login.c owns the struct. The messages of SCRAM are read and computed in scram.c; here are the mechanisms,
  * the channel bindings, the order of the steps, and what is refused with which condition (RFC 6120
  * section 6.5). What the peer sends is bounded, and whatever holds a password or key is wiped. */
 #include "sasl.h"

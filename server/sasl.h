@@ -1,5 +1,5 @@
 /* sasl.h - one authentication exchange, server side (RFC 4422, 5802, 7677, 4616, 4505). It does no input or
- * output and never waits: whoever drives it (c2s.c) fetches the account and runs the hash.
+ * output and never waits: whoever drives it (c2s_login.c) fetches the account and runs the hash.
  *
  *   sasl_begin -> sasl_step -> NEED_ACCOUNT -> sasl_account -> CHALLENGE | NEED_HASH | ...
  *
@@ -45,7 +45,7 @@ struct sasl_keys {
 #define SASL_ITERATIONS 10000
 #define SASL_SALT_DRAWN 16
 
-/* Derives keys for a new password (prepared here by OpaqueString; false when it is not valid). Slow by
+/* Derives keys for a new password (prepared here by OpaqueString; false when it is not valid). Slow on
  * purpose: runs in the worker pool; thread-safe. `salt` is drawn when salt_len is 0, and `iterations` is
  * SASL_ITERATIONS when 0: a zeroed struct gets the usual. */
 bool sasl_keys_derive(struct sasl_keys *k, const char *password) MUST_CHECK;

@@ -34,11 +34,13 @@ struct segment {
 	bool is_refused;
 };
 
+/* The path of a file: `end` is what its name ends with. The caller frees it. */
 char *segment_path(const struct spool_dir *d, uint32_t number, const char *end);
+/* At the end of the list, which owns it. */
 struct segment *segment_new(struct list *to, uint32_t number, uint64_t bytes);
 void segments_free(struct list *segments);
 
-/* Less than `n` at the end of the file. False: an error, in errno. */
+/* Reads `n` bytes from offset `at`; *got is less at the end of the file. False: an error, in errno. */
 bool spool_file_read(int fd, char *to, size_t n, uint64_t at, size_t *got) MUST_CHECK;
 
 #endif

@@ -5,7 +5,7 @@
 #include "mem.h"
 
 /* Text as it is searched: without difference of case, width and composition (Unicode's NFKC of the folded
- * text). "" when it is no UTF-8. */
+ * text), in `a`. "" when it is no UTF-8. */
 char *text_fold(struct arena *a, const char *text);
 
 #endif

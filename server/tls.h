@@ -1,5 +1,5 @@
 /* tls.h - TLS with OpenSSL: one context per served domain, chosen by SNI, and the one BIO per reactor
- * through which all its connections read and write (14 KB per idle connection; PROBES). tls_certs.c loads
+ * through which all its connections read and write (14 KB per idle connection). tls_certs.c loads
  * the certificates. */
 #ifndef MUSTER_TLS_H
 #define MUSTER_TLS_H

@@ -1,5 +1,5 @@
 /* transit.c - rows of what is on its way between two homes: written with the first step, deleted with the
- * second, and routed again when the server starts (design, section 3). */
+ * second, and routed again when the server starts (ARCHITECTURE, section 2). */
 #include <string.h>
 
 #include "home.h"

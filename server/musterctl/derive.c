@@ -1,4 +1,4 @@
-/* derive.c - the keys of many passwords, on all processors: slow by purpose (PBKDF2), and done here
+/* derive.c - the keys of many passwords, on all processors: slow on purpose (PBKDF2), and done here
  * so that no password leaves this process. */
 #define _DEFAULT_SOURCE /* nice */
 #include <stdatomic.h>
