@@ -6,6 +6,7 @@
 
 #include "conf_parts.h"
 #include "module.h"
+#include "text.h"
 
 static const char head[] =
     "# muster.conf - the configuration of musterd: every key with its value.\n"
@@ -19,6 +20,20 @@ static void show_help(struct buffer *b, const char *indent, const struct option 
 	buffer_addf(b, "%s# %s\n%s# (", indent, o->help, indent);
 	option_describe(b, o);
 	buffer_adds(b, ")\n");
+}
+
+/* Of a list's entries, which are shown without: with its name. */
+static void show_entry_help(struct buffer *b, const struct option *o)
+{
+	struct buffer help = { 0 };
+
+	buffer_addf(&help, "%s: %s (", o->name, o->help);
+	option_describe(&help, o);
+	buffer_adds(&help, ")");
+	buffer_adds(b, "# ");
+	text_wrap(b, help.data, "#   ");
+	buffer_adds(b, "\n");
+	buffer_free(&help);
 }
 
 static void show_value(struct buffer *b, const char *indent, const struct option *o, const void *base)
@@ -44,11 +59,8 @@ static void show_options(struct buffer *b, const char *indent, const struct opti
 
 static void show_listeners(struct buffer *b, const struct conf *c)
 {
-	for (const struct option *o = conf_listener_options; o->name; o++) {
-		buffer_addf(b, "# %s: %s (", o->name, o->help);
-		option_describe(b, o);
-		buffer_adds(b, ")\n");
-	}
+	for (const struct option *o = conf_listener_options; o->name; o++)
+		show_entry_help(b, o);
 	buffer_addf(b, "listeners:%s\n", c->listener_count == 0 ? " []" : "");
 	for (unsigned i = 0; i < c->listener_count; i++) {
 		for (const struct option *o = conf_listener_options; o->name; o++)

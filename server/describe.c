@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conf.h"
+#include "text.h"
 
 /* Every specification that the core or a module names, in the order of the table. `core` is what of it the
  * core does itself; NULL: modules do. */
@@ -86,7 +87,9 @@ static void describe_options(struct buffer *b, const char *title, const char *pr
 	for (const struct option *o = options; o->name; o++) {
 		buffer_addf(b, "\n    %s%s: ", prefix, o->name);
 		option_describe(b, o);
-		buffer_addf(b, "\n        %s\n", o->help);
+		buffer_adds(b, "\n        ");
+		text_wrap(b, o->help, "        ");
+		buffer_adds(b, "\n");
 	}
 }
 
@@ -122,29 +125,33 @@ char *describe_module(const struct module *m)
 static void add_where(struct buffer *b, const struct specification *s, const struct module *const *modules,
                       unsigned count)
 {
-	const char *glue = "";
+	struct buffer names = { 0 };
+	unsigned n = 0;
 
-	if (s->core) {
-		buffer_addf(b, "core: %s", s->core);
-		glue = "; ";
-	}
-	for (unsigned i = 0; i < count; i++) {
-		if (!modules[i]->spec || !spec_names(modules[i]->spec, s->id))
-			continue;
-		buffer_addf(b, "%smodule %s", glue, modules[i]->name);
-		glue = ", ";
-	}
+	for (unsigned i = 0; i < count; i++)
+		if (modules[i]->spec && spec_names(modules[i]->spec, s->id))
+			buffer_addf(&names, "%s%s", n++ ? ", " : "", modules[i]->name);
+	if (s->core)
+		buffer_addf(b, "core: %s%s", s->core, n ? "; " : "");
+	if (n)
+		buffer_addf(b, "%s: %s", n > 1 ? "modules" : "module", names.data);
+	buffer_free(&names);
 }
 
 static void add_specification(struct buffer *b, const struct specification *s,
                               const struct module *const *modules, unsigned count)
 {
+	char *indent = mem_printf("%73s", ""); /* below `where` */
 	struct buffer where = { 0 };
 
 	add_where(&where, s, modules, count);
-	if (where.len)
-		buffer_addf(b, "%-9s  %-58s  %s\n", s->id, s->title, where.data);
+	if (where.len) {
+		buffer_addf(b, "%-9s  %-58s  ", s->id, s->title);
+		text_wrap(b, where.data, indent);
+		buffer_adds(b, "\n");
+	}
 	buffer_free(&where);
+	mem_free(indent);
 }
 
 static void add_unknown(struct buffer *b, const struct module *m)

@@ -6,6 +6,7 @@
 
 #include "metrics.h"
 #include "stream.h"
+#include "text.h"
 
 /* ---- the table */
 
@@ -272,13 +273,17 @@ void metrics_write(const struct metrics *m, struct buffer *b)
 
 /* ---- the list for people */
 
-static void list_label(struct buffer *b, const struct label *l, const char *before)
+static void list_label(struct buffer *b, const struct label *l)
 {
-	if (!l)
-		return;
-	buffer_addf(b, "%s%s", before, l->name);
+	struct buffer text = { 0 };
+
+	buffer_addf(&text, "%s", l->name);
 	for (unsigned i = l->first; i < l->count; i++)
-		buffer_addf(b, "%s%s", i == l->first ? ": " : ", ", l->values[i]);
+		buffer_addf(&text, "%s%s", i == l->first ? ": " : ", ", l->values[i]);
+	buffer_adds(b, "    ");
+	text_wrap(b, text.data, "        ");
+	buffer_adds(b, "\n");
+	buffer_free(&text);
 }
 
 void metrics_list(struct buffer *b)
@@ -295,9 +300,7 @@ void metrics_list(struct buffer *b)
 		if (row->is_of_host)
 			buffer_adds(b, "    host\n");
 		for (unsigned j = 0; j < COUNT_OF(row->labels); j++)
-			if (row->labels[j]) {
-				list_label(b, row->labels[j], "    ");
-				buffer_adds(b, "\n");
-			}
+			if (row->labels[j])
+				list_label(b, row->labels[j]);
 	}
 }

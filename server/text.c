@@ -6,6 +6,8 @@
 #include <unicase.h>
 #include <unistr.h>
 
+#define LINE_MAX_BYTES 108
+
 char *text_fold(struct arena *a, const char *text)
 {
 	const uint8_t *s = (const uint8_t *)text;
@@ -15,4 +17,24 @@ char *text_fold(struct arena *a, const char *text)
 
 	mem_free(folded);
 	return result;
+}
+
+void text_wrap(struct buffer *b, const char *text, const char *indent)
+{
+	size_t at = b->len;
+
+	while (at > 0 && b->data[at - 1] != '\n')
+		at--;
+	for (size_t n, line = b->len - at; *(text += strspn(text, " ")); text += n) {
+		n = strcspn(text, " ");
+		if (line > strlen(indent) && line + 1 + n > LINE_MAX_BYTES) {
+			buffer_addf(b, "\n%s", indent);
+			line = strlen(indent);
+		} else if (line > 0 && b->data[b->len - 1] != ' ') {
+			buffer_adds(b, " ");
+			line++;
+		}
+		buffer_add(b, text, n);
+		line += n;
+	}
 }

@@ -50,10 +50,35 @@ static void test_sha1(void **state)
 	arena_free(&a);
 }
 
+static void test_wrap(void **state)
+{
+	struct buffer b = { 0 };
+	char word[151];
+
+	(void)state;
+	text_wrap(&b, "", "> ");
+	assert_int_equal(b.len, 0);
+	text_wrap(&b, " two  words ", "> ");
+	assert_string_equal(b.data, "two words");
+	buffer_adds(&b, "\nand: ");
+	memset(word, 'x', sizeof word - 1);
+	word[sizeof word - 1] = '\0';
+	text_wrap(&b, word, "> "); /* longer than any line: stands alone */
+	text_wrap(&b, "more", "> ");
+	assert_int_equal(strlen(b.data), strlen("two words\nand: \n> \n> more") + 150);
+	assert_string_equal(b.data + b.len - strlen("x\n> more"), "x\n> more");
+	b.len = 0;
+	for (unsigned i = 0; i < 200; i++)
+		text_wrap(&b, "four", "    ");
+	for (const char *line = b.data; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
+		assert_true(strcspn(line, "\n") <= 108);
+	buffer_free(&b);
+}
+
 int main(void)
 {
-	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_fold),
-		                                   cmocka_unit_test(test_sha1) };
+	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_fold), cmocka_unit_test(test_sha1),
+		                                   cmocka_unit_test(test_wrap) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
