@@ -1,5 +1,5 @@
 /* last.c - XEP-0012: since when an account is not connected, and what it said when it left; how long the
- * server has been running. Only who may see the user's presence is told (section 7). */
+ * server has been running. Only who may see the user's presence is told (section 8). */
 #include <string.h>
 
 #include "module.h"

@@ -23,7 +23,7 @@ void blocks_free(struct blocks *b); /* leaves an empty one */
 /* Walks all: for (i = NULL; (i = blocks_walk(b, i)); ) */
 struct block *blocks_walk(const struct blocks *b, const struct block *after);
 
-/* Whether one of them covers `j` (XEP-0191 section 5): that very address, its account, or its domain. */
+/* Whether one of them covers `j` (XEP-0191 section 6): that very address, its account, or its domain. */
 bool blocks_cover(const struct blocks *b, const struct jid *j);
 
 #endif

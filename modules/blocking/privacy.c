@@ -1,5 +1,5 @@
 /* privacy.c - XEP-0016 for clients that know no blocking: the block list as one privacy list, the default
- * one, which can be read and not changed (XEP-0191 section 4). Privacy lists are deprecated, so they are
+ * one, which can be read and not changed (XEP-0191 section 5). Privacy lists are deprecated, so they are
  * answered but not announced. */
 #include "blocking.h"
 

@@ -1,4 +1,4 @@
-/* sim.c - many homes on one loop, under a clock and a chance of their own (design, section 9).
+/* sim.c - many homes on one loop, under a clock and a chance of their own.
  *
  * One process, one real reactor, the real modules, a real SQLite database. The linker gives us what leaves a
  * home (reactor_post), its reads, the sending of groups, its timers and the time: all of it waits here, and the

@@ -1,4 +1,4 @@
-/* test_blocks.c - which addresses a block list covers (XEP-0191 section 5). */
+/* test_blocks.c - which addresses a block list covers (XEP-0191 section 6). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
