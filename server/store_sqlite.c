@@ -232,20 +232,24 @@ static void sqlite_send_group(struct store *s, struct group *g)
 static void sqlite_send_read(struct store *s, struct read *r)
 {
 	struct sqlite_store *p = s->part;
-	r->sent_at = uv_now(s->loop);
+
 	r->next = NULL;
-	list_append(&p->flight, &r->node);
 	*p->gathered_end = r;
 	p->gathered_end = &r->next;
-	timer_set(p, s->db->options.timeout_ms);
 }
 
-/* One lock and one wake-up for all that a turn has asked. */
+/* One lock and one wake-up for all that a turn has asked. Until now the thread knew of nothing: so it is not
+ * before now that an answer can be late. */
 static void sqlite_flush_reads(struct store *s)
 {
 	struct sqlite_store *p = s->part;
+
 	if (!p->gathered)
 		return;
+	for (struct read *r = p->gathered; r; r = r->next) {
+		r->sent_at = uv_now(s->loop);
+		list_append(&p->flight, &r->node);
+	}
 	uv_mutex_lock(&p->mutex);
 	*p->reads_end = p->gathered;
 	p->reads_end = p->gathered_end;
@@ -253,6 +257,7 @@ static void sqlite_flush_reads(struct store *s)
 	uv_mutex_unlock(&p->mutex);
 	p->gathered = NULL;
 	p->gathered_end = &p->gathered;
+	timer_set(p, s->db->options.timeout_ms);
 }
 
 /* A read that is late is answered now; the thread gives it back later. */
