@@ -14,7 +14,9 @@
 
 #include "../lib/small_server.h"
 #include "account.h"
+#include "base64.h"
 #include "c2s.h"
+#include "c2s_parts.h"
 #include "router.h"
 #include "stream_parts.h"
 
@@ -516,8 +518,6 @@ static void test_never_arrives(void **state)
 #define CLIENT_HEADER                                                                                      \
 	"<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'"             \
 	" to='" SMALL_HOST "' version='1.0'>"
-/* juliet, secret */
-#define AUTH "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGp1bGlldABzZWNyZXQ=</auth>"
 
 static void on_client(uv_stream_t *listener, int status)
 {
@@ -540,32 +540,69 @@ static bool peer_has_heard(struct world *w, int fd, const char *word)
 	return w->heard.len && strstr(w->heard.data, word);
 }
 
-/* It is in the inbox of its home's reactor when that is told to end the logins, before it looks there. */
+/* The small server's account gets a name whose home is on the first reactor. */
+static struct jid *rename_account(struct world *w)
+{
+	static const struct sql rename = { .name = "rename", .text = "update account set name = $1" };
+	struct jid *jid = NULL;
+	enum home_kind kind;
+	char name[] = "a";
+
+	for (; *name <= 'z'; ++*name) {
+		jid = jid_make(name, SMALL_HOST, NULL);
+		if (router_home_of(w->server->reactors[0], jid, &kind) == 0)
+			break;
+		jid_unref(jid);
+	}
+	assert_true(*name <= 'z');
+	small_run(w->server, &rename, PARAMS(P_TEXT(name)), small_ignore);
+	return jid;
+}
+
+static void peer_log_in(int fd, const struct jid *jid)
+{
+	char plain[40];
+	struct buffer said = { 0 };
+	struct arena a = { 0 };
+	int n =
+	    snprintf(plain, sizeof plain, "%c%.*s%c" SMALL_PASSWORD, 0, (int)jid->local_len, jid->text, 0);
+
+	buffer_adds(&said,
+	            CLIENT_HEADER "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>");
+	buffer_addf(&said, "%s</auth>", base64_encode(&a, plain, (size_t)n));
+	peer_send(fd, said.data, said.len);
+	buffer_free(&said);
+	arena_free(&a);
+}
+
+/* It is in the inbox of its home's reactor, which is told to end the logins before it looks there; and when the
+ * other one is asked it has none. */
 static void test_password(void **state)
 {
 	struct world *w = *state;
-	struct jid *juliet = jid_make(SMALL_USER, SMALL_HOST, NULL);
-	struct account_job job = { .jid = juliet, .farewell = "Gone.", .done = on_forgotten };
-	enum home_kind kind;
-	unsigned home = router_home_of(w->server->reactors[0], juliet, &kind);
-	struct reactor *there = w->server->reactors[home], *here = w->server->reactors[1 - home];
+	struct reactor *there = w->server->reactors[0], *here = w->server->reactors[1];
+	struct jid *jid = rename_account(w);
+	struct account_job job = {
+		.reactor = there, .jid = jid, .farewell = "Gone.", .done = on_forgotten
+	};
 	int fd;
 
 	listen_on(w, here, on_client);
 	fd = peer_connect(w);
-	peer_send(fd, CLIENT_HEADER AUTH, sizeof CLIENT_HEADER AUTH - 1);
+	peer_log_in(fd, jid);
 	while (!atomic_load(&there->inbox.newest))
 		drive(here);
 	assert_true(peer_has_heard(w, fd, "<success "));
 	assert_int_equal(here->streams.count + there->streams.count, 0);
 	assert_true(list_is_empty(&here->logins) && list_is_empty(&there->logins));
-	job.reactor = there;
 	account_forget(&job);
 	while (job.result != ACCOUNT_MISSING) {
 		drive(there);
 		drive(here);
 	}
 	assert_int_equal(there->counts.moved, 1);
+	assert_true(list_is_empty(&there->logins) ||
+	            LIST_FIRST(&there->logins, struct c2s, login_node)->stream.is_closing);
 	while (!peer_has_heard(w, fd, "<not-authorized "))
 		drive(there);
 	close(fd);
@@ -576,7 +613,7 @@ static void test_password(void **state)
 	close_here(w);
 	reactor_run(here);
 	reactor_run(there);
-	jid_unref(juliet);
+	jid_unref(jid);
 }
 
 static int tear_down_empty(void **state)
