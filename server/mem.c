@@ -152,6 +152,12 @@ static void arena_grow(struct arena *a, size_t size)
 	a->end = a->at + size;
 }
 
+void arena_begin(struct arena *a, size_t size)
+{
+	ASSERT(!a->chunks);
+	arena_grow(a, size);
+}
+
 /* A piece for which the chunk in use has no room. It needs no padding: a chunk's start is aligned. */
 static void *arena_take_new(struct arena *a, size_t size)
 {

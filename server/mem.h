@@ -40,6 +40,9 @@ struct arena {
 	char *at, *end;             /* its free space */
 };
 #define ARENA_FIRST 512
+#define ARENA_SECOND 1008 /* and its head: what malloc still keeps at hand per thread */
+
+void arena_begin(struct arena *a, size_t size); /* an empty one, whose first chunk is to be larger */
 
 void *arena_alloc(struct arena *a, size_t size);  /* aligned for any type, uninitialised */
 void *arena_zalloc(struct arena *a, size_t size); /* the same, zeroed */

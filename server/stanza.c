@@ -75,9 +75,11 @@ enum stanza_type stanza_type_of(enum stanza_kind kind, const char *value)
 /* ---- building */
 
 /* The struct is the first thing in its own arena. */
-struct stanza *stanza_new_empty(void)
+struct stanza *stanza_new_empty(size_t text)
 {
 	struct arena arena = { 0 };
+	if (text >= ARENA_FIRST / 2) /* a tree is twice as large as its text, and more */
+		arena_begin(&arena, ARENA_SECOND);
 	struct stanza *st = arena_zalloc(&arena, sizeof(*st));
 	st->arena = arena;
 	atomic_init(&st->refs, 1);
@@ -88,7 +90,7 @@ struct stanza *stanza_new_empty(void)
 struct stanza *stanza_new(enum stanza_kind kind, enum stanza_type type, const char *id)
 {
 	ASSERT(kind != STANZA_OTHER && type < TYPE_UNKNOWN && types[type].kind == kind);
-	struct stanza *st = stanza_new_empty();
+	struct stanza *st = stanza_new_empty(0);
 	st->kind = (uint8_t)kind;
 	st->type = (uint8_t)type;
 	st->root = element_link(st, NULL, kinds[kind], NULL);
@@ -106,7 +108,7 @@ struct stanza *stanza_presence(enum stanza_type type)
 
 struct stanza *stanza_new_other(const char *name, const char *ns)
 {
-	struct stanza *st = stanza_new_empty();
+	struct stanza *st = stanza_new_empty(0);
 	st->root = element_add(st, NULL, name, ns);
 	return st;
 }
@@ -114,7 +116,7 @@ struct stanza *stanza_new_other(const char *name, const char *ns)
 struct stanza *stanza_derive(struct stanza *base)
 {
 	ASSERT(base->sealed);
-	struct stanza *st = stanza_new_empty();
+	struct stanza *st = stanza_new_empty(0);
 	st->kind = base->kind;
 	st->type = base->type;
 	st->id = base->id;
@@ -427,17 +429,24 @@ static char *keep_bytes(struct stanza *st, const char *data, size_t n)
 	return memcpy(mem_alloc(n), data, n);
 }
 
+struct stanza *stanza_seal_in(struct stanza *st, struct buffer *scratch)
+{
+	ASSERT(!st->sealed && scratch->len == 0);
+	st->inner_at = write_root(scratch, st);
+	ASSERT(scratch->len <= UINT32_MAX);
+	st->bytes_len = (uint32_t)scratch->len;
+	st->bytes = keep_bytes(st, scratch->data, scratch->len);
+	scratch->len = 0;
+	st->sealed = true;
+	return st;
+}
+
 struct stanza *stanza_seal(struct stanza *st)
 {
-	ASSERT(!st->sealed);
 	struct buffer b = { 0 };
 	buffer_reserve(&b, ARENA_FIRST);
-	st->inner_at = write_root(&b, st);
-	ASSERT(b.len <= UINT32_MAX);
-	st->bytes_len = (uint32_t)b.len;
-	st->bytes = keep_bytes(st, b.data, b.len);
+	stanza_seal_in(st, &b);
 	buffer_free(&b);
-	st->sealed = true;
 	return st;
 }
 

@@ -112,9 +112,9 @@ void element_text_append(struct stanza *st, struct element *e, const char *text,
 struct element *element_copy(struct stanza *st, struct element *parent, const struct element *from);
 
 /* For the parser: the same without copying or checking. The strings are in the stanza's arena, or static.
- * stanza_new_empty has no root yet: the first element_link, without parent, makes it. attribute_link
- * adds at *at, the end of the list, and returns the new end. */
-struct stanza *stanza_new_empty(void);
+ * stanza_new_empty (of at most so many bytes of XML; 0: few) has no root yet: the first element_link,
+ * without parent, makes it. attribute_link adds at *at, the end of the list, and returns the new end. */
+struct stanza *stanza_new_empty(size_t text);
 struct element *element_link(struct stanza *st, struct element *parent, const char *name, const char *ns);
 struct attribute **attribute_link(struct stanza *st, struct attribute **at, const char *ns,
                                   const char *name, const char *value);
@@ -125,6 +125,8 @@ enum stanza_type stanza_type_of(enum stanza_kind kind, const char *value);
 
 /* Makes the bytes; returns st. */
 struct stanza *stanza_seal(struct stanza *st);
+/* For the parser: the same in a buffer of its own, which is empty before and after. */
+struct stanza *stanza_seal_in(struct stanza *st, struct buffer *scratch);
 
 /* ---- reading */
 

@@ -199,15 +199,20 @@ static void on_root(struct xml *x, const char *name, const char **atts)
 
 /* ---- elements */
 
+static void empty_text(struct xml *x)
+{
+	x->text.len = 0;
+	if (x->text.cap > TEXT_KEPT)
+		buffer_free(&x->text);
+}
+
 /* The run of character data ends: one node for all its pieces. */
 static void end_text(struct xml *x)
 {
 	if (x->text.len == 0)
 		return;
 	element_text_append(x->stanza, x->element, x->text.data, x->text.len);
-	x->text.len = 0;
-	if (x->text.cap > TEXT_KEPT)
-		buffer_free(&x->text);
+	empty_text(x);
 }
 
 /* The namespace of an element as stanza.h stores it. */
@@ -279,7 +284,7 @@ static void add_attributes(struct xml *x, const char **atts)
 static void begin_stanza(struct xml *x, const char *name)
 {
 	x->stanza_at = (uint64_t)XML_GetCurrentByteIndex(x->expat);
-	x->stanza = stanza_new_empty();
+	x->stanza = stanza_new_empty(x->fed - x->stanza_at);
 	x->element = NULL;
 	open_element(x, name);
 	struct stanza *st = x->stanza;
@@ -328,7 +333,8 @@ static void end_stanza(struct xml *x)
 		fail(x, XML_TOO_BIG);
 		return;
 	}
-	struct stanza *st = stanza_seal(x->stanza);
+	struct stanza *st = stanza_seal_in(x->stanza, &x->text); /* between runs it is free */
+	empty_text(x);
 	x->stanza = NULL;
 	x->element = NULL;
 	x->handlers->stanza(x->arg, st);
