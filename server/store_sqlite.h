@@ -21,7 +21,8 @@ enum outcome {
 };
 
 #define PRAGMAS_WRITER "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on"
-#define PRAGMAS_READER "pragma query_only = on"
+/* Each reactor has a reader. What its cache does not hold, the kernel does. */
+#define PRAGMAS_READER "pragma query_only = on; pragma cache_size = -512" /* KiB */
 
 bool link_open(struct link *l, const struct database_options *o, const char *pragmas, char **error);
 void link_close(struct link *l);
