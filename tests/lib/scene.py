@@ -43,12 +43,15 @@ class Scene:
         self.title, self.clients, self.steps = "", {}, []
         self.engine, self.own_server, self.not_prosody = None, False, None
         self.limits, self.store, self.modules = {}, {}, {}
+        self.tags = set()
         for number, line in enumerate(text.splitlines(), 1):
             self.parse_line(number, line.rstrip())
         if not self.title:
             raise BadScript("%s has no title" % path)
 
     def parse_line(self, number, line):
+        if line.startswith("# tags:"):
+            self.tags.update(line.partition(":")[2].split())
         if not line.strip() or line.startswith("#"):
             return
         if line[0] in " \t":

@@ -245,15 +245,17 @@ class Musterd:
                          % (" ".join(arguments), answer.returncode, answer.stdout, answer.stderr))
         return answer.stdout
 
-    def add_account(self, user, host, password):
+    def ask(self, command, **arguments):
         """As musterctl does it, but without a process for each of so many."""
-        request = {"command": "user add", "args": {"jid": "%s@%s" % (user, host), "password": password}}
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.socket)
-            s.sendall(json.dumps(request).encode() + b"\n")
+            s.sendall(json.dumps({"command": command, "args": arguments}).encode() + b"\n")
             answer = s.makefile().readline()
         if not answer or not json.loads(answer)["ok"]:
-            raise Broken("the account %s@%s could not be made: %s" % (user, host, answer))
+            raise Broken("%s of %s failed: %s" % (command, arguments, answer))
+
+    def add_account(self, user, host, password):
+        self.ask("user add", jid="%s@%s" % (user, host), password=password)
 
     def status(self):
         answer = json.loads(self.ctl("status", "--json"))
