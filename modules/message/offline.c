@@ -347,9 +347,19 @@ static enum verdict replay_next(struct ctx *c, struct offline *o)
 	return fetch(c, on_page, &sql_page, PARAMS(P_INT(home_account(c->home)), P_INT(o->replayed)));
 }
 
+/* Nothing waits any more, also where a replay has stopped before it could see that: else what follows would
+ * be noted beside the mark, and come twice when the home has slept. */
+static bool is_all_taken(struct offline *o)
+{
+	if (o->newest > o->taken || o->returned.count)
+		return false;
+	o->has_older = false;
+	return true;
+}
+
 static enum verdict replay_start(struct ctx *c, struct offline *o)
 {
-	if (o->is_replaying || (o->newest <= o->taken && !o->returned.count) || !message_best(c->home))
+	if (o->is_replaying || is_all_taken(o) || !message_best(c->home))
 		return PASS;
 	o->is_replaying = true;
 	o->must_repeat = false;
@@ -361,6 +371,7 @@ static enum verdict replay_start(struct ctx *c, struct offline *o)
 static enum verdict replay_stop(struct ctx *c, struct offline *o)
 {
 	o->is_replaying = false;
+	(void)is_all_taken(o);
 	mark_soon(c, o);
 	return PASS;
 }
@@ -455,7 +466,7 @@ static enum verdict on_tick(struct ctx *c)
 		settle_ask(c, o);
 	if (o->reader && o->is_replaying) {
 		if (++o->waited >= READER_TICKS)
-			o->is_replaying = false;
+			replay_stop(c, o);
 		else
 			tick_soon(c, o);
 	}
