@@ -41,7 +41,8 @@ struct envelope {
 	uint8_t dir;        /* enum direction */
 	uint8_t home_kind;  /* what `to` is; decided once, by the router on the sending reactor */
 	bool is_replayed;   /* was in transit when the server ended: is never refused for lack of room */
-	bool is_spooled;    /* its record may still be in the spool of the reactor that it comes from */
+	bool is_spooled;    /* its rows may still be in the spool of the reactor that it comes from, which
+	                       is stream_reactor then */
 	bool wants_credit;  /* OUT: answer with ENV_CREDIT when taken */
 	uint16_t condition; /* enum stream_condition */
 	uint32_t count;

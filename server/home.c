@@ -376,7 +376,9 @@ void home_let_go(struct home *h, struct envelope *e, unsigned target)
 {
 	struct reactor *r = h->reactor;
 
-	e->is_spooled = e->record && target != r->index && store_is_spooling(r->store);
+	e->is_spooled = (e->record || e->transit) && target != r->index && store_is_spooling(r->store);
+	if (e->is_spooled)
+		e->stream_reactor = r->index;
 	reactor_post(r, target, e);
 }
 

@@ -152,11 +152,14 @@ enum verdict reply(struct ctx *c, struct stanza *result)
 static void pass_turn_transit(struct pass *p, struct envelope *error)
 {
 	struct ctx *c = &p->ctx;
+	struct reactor *r = c->home->reactor;
+	struct transit_late *late;
 	struct write *w;
 	uint64_t ticket;
 
 	if (c->dir != IN || !p->envelope->transit)
 		return;
+	late = transit_late_new(r, p->envelope, p->envelope->transit);
 	w = begin_write(c);
 	transit_done(c, w);
 	if (is_served(c, error->to)) {
@@ -164,9 +167,10 @@ static void pass_turn_transit(struct pass *p, struct envelope *error)
 		transit_insert(w, error);
 	}
 	write_set_away(w, AWAY_SPOOL);
-	ticket = home_write(c->home, w, NULL, NULL);
-	if (ticket != STORE_NO_TICKET)
-		p->ticket = ticket;
+	ticket = write_commit(w, late ? transit_on_late : NULL, late);
+	if (ticket == STORE_NO_TICKET)
+		return;
+	p->ticket = c->home->last_write = ticket;
 }
 
 enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *text)

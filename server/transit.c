@@ -43,18 +43,62 @@ void transit_delete(struct write *w, int64_t id)
 	write_add(w, &sql_delete, PARAMS(P_INT(id)));
 }
 
+/* ---- a row that the table may get from a spool when what it is about has come to its end elsewhere */
+
+struct transit_late {
+	struct reactor *reactor;
+	unsigned source; /* the reactor whose spool may have it */
+	int64_t id;
+};
+
+struct transit_late *transit_late_new(struct reactor *r, const struct envelope *e, int64_t id)
+{
+	struct transit_late *late;
+
+	if (!e->is_spooled)
+		return NULL;
+	late = mem_alloc(sizeof *late);
+	*late = (struct transit_late){ .reactor = r, .source = e->stream_reactor, .id = id };
+	return late;
+}
+
+/* On the source: behind the row, be it in its spool or in the table. */
+static void remove_late(struct reactor *r, void *arg)
+{
+	struct transit_late *late = arg;
+	struct write *w = write_new(r->store, 0);
+
+	transit_delete(w, late->id);
+	write_set_away(w, AWAY_SPOOL);
+	write_commit(w, NULL, NULL);
+	mem_free(late);
+}
+
+/* Not before it is certain here: until then the row is all that survives a crash. */
+void transit_on_late(void *arg, const struct rows *rows)
+{
+	struct transit_late *late = arg;
+
+	if (rows_status(rows) == STORE_OK)
+		reactor_post_run(late->reactor, late->source, remove_late, late);
+	else
+		mem_free(late);
+}
+
 void transit_end(struct reactor *r, struct envelope *e)
 {
 	int64_t id = e->transit;
+	struct transit_late *late;
 	struct write *w;
 
 	e->transit = 0;
 	if (!id || store_take_back(r->store, (uint64_t)id))
 		return;
+	late = transit_late_new(r, e, id);
 	w = write_new(r->store, (uint64_t)e->record);
 	transit_delete(w, id);
 	write_set_away(w, AWAY_SPOOL);
-	write_commit(w, NULL, NULL);
+	write_commit(w, late ? transit_on_late : NULL, late);
 }
 
 /* Rows of what has arrived: its entry is there. It happens when step one waited in the spool of one reactor
