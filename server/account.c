@@ -63,17 +63,23 @@ static void on_forget_taken(struct reactor *r, void *arg)
 	reactor_post_run(r, job->reactor->index, on_done, job);
 }
 
-static void post_forget(struct reactor *r, const struct jid *account, const char *farewell)
+static struct envelope *forget_new(struct reactor *r, const struct jid *account, const char *farewell)
 {
-	enum home_kind kind;
-	unsigned target = router_home_of(r, account, &kind);
 	struct envelope *e = envelope_new(r, ENV_FORGET);
 
 	e->home_kind = HOME_USER;
 	e->to = jid_ref(account);
 	e->condition = STREAM_NOT_AUTHORIZED;
 	e->text = farewell;
-	reactor_post(r, target, e);
+	return e;
+}
+
+static void post_forget(struct reactor *r, const struct jid *account, const char *farewell)
+{
+	enum home_kind kind;
+	unsigned target = router_home_of(r, account, &kind);
+
+	reactor_post(r, target, forget_new(r, account, farewell));
 	groups_follow_account(r, account);
 }
 
@@ -232,7 +238,9 @@ void account_removed(struct ctx *c)
 
 	while ((item = roster_walk_own(r, NULL))) /* they have been told: the sessions end without a word */
 		roster_remove(r, item);
-	post_forget(c->home->reactor, c->home->jid, "The account is gone.");
+	/* Before what waits in the mailbox: that would be recorded for an account that is no more. */
+	home_take_own(c->home, forget_new(c->home->reactor, c->home->jid, "The account is gone."));
+	groups_follow_account(c->home->reactor, c->home->jid);
 }
 
 static void on_home_removed_row(void *arg, const struct rows *rows)
