@@ -1,0 +1,190 @@
+/* sim.h - what the simulator's files share: the model of one run, and what each file does for the others.
+ *
+ *   sim.c     seeds, lives, the trace; a run from beginning to end
+ *   loop.c    stands in the place of libuv: whatever waits, and which of it goes on next
+ *   fault.c   stands in the place of a database engine: real SQLite, and what can go wrong with it
+ *   world.c   the node with its reactors, modules, tables; what the database holds
+ *   client.c  streams: what clients are told, and what they see in it
+ *   action.c  what clients and administrators do
+ *   check.c   what must be so, at each delivery and at the end
+ *
+ * A run has one or more lives: each is a process of its own, and kill -9 ends it. What the clients know and
+ * what is remembered of the run lives in memory that all of them share (struct sim). */
+#ifndef MUSTER_SIM_H
+#define MUSTER_SIM_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "envelope.h"
+#include "reactor.h"
+#include "roster.h"
+#include "server.h"
+
+#define SIM_HOST "verona.example"
+#define USERS 6
+#define SLOTS 2 /* clients of each */
+#define MESSAGES 400
+#define STREAMS 400
+#define QUESTIONS 1200
+#define EPOCHS 4 /* between two of them everything comes to rest */
+#define EPOCH_ACTIONS 60
+#define LIVES_MAX 6
+#define SIM_REACTORS 3
+
+/* What a seed is about: not everything happens in each run, so that what is promised only without it is
+ * looked at in the others. */
+struct profile {
+	unsigned reactors;
+	bool has_faults;        /* the database fails now and then */
+	bool has_spool;         /* and there is a spool */
+	bool has_kills;         /* kill -9 */
+	bool has_blocks;        /* users block each other */
+	bool has_admin;         /* accounts are removed and disabled, rows changed, groups altered */
+	bool has_small_mailbox; /* what waits for a home is refused early */
+	bool shares;            /* store.share_transactions */
+};
+
+struct contact {
+	bool is_in, asks;
+	unsigned subscription;
+};
+
+enum play_state { UNUSED, BINDING, BOUND, DEAD };
+
+/* A stream and its client. */
+struct play {
+	enum play_state state;
+	unsigned number, user, slot, reactor, came_at, life;
+	uint64_t id, session;
+	int64_t account;             /* of which the session is */
+	bool is_slow;                /* its client hardly reads */
+	bool is_replaced;            /* its session may have ended before what it sent arrived */
+	bool has_roster;             /* the answer has come */
+	unsigned presence;           /* the number it sent last; 0: unavailable */
+	struct envelope_queue queue; /* delivered, and not written yet */
+	unsigned newest[STREAMS][2]; /* message + 1, by the stream that sent it: to the account, to this */
+	bool seen[MESSAGES];
+	unsigned view[USERS][SLOTS]; /* numbers of presence */
+	struct contact roster[USERS];
+	bool is_blocked[USERS]; /* by this user, as the client was told */
+	bool was_asked[USERS];  /* was shown a request */
+};
+
+/* A message, known by its number: its id and its body are m17. */
+struct sent {
+	unsigned from, to, play;
+	unsigned delivered, seen_at, seen_in_life; /* at which step it was read first */
+	unsigned epoch, sent_at;
+	bool is_full;    /* to one session of the account */
+	bool may_vanish; /* is not put on record: a headline, groupchat */
+	bool is_lost;    /* the server was killed before it was on record */
+	bool is_refused, was_returned;
+};
+
+/* A request of a client. */
+struct question {
+	unsigned play;
+	unsigned to; /* the user whose client or home is to answer; USERS: somebody else */
+	bool is_answered;
+};
+
+struct sim {
+	uint64_t seed, chance, server_chance;
+	struct profile profile;
+	char dir[64];
+	int64_t now; /* microseconds */
+	unsigned life, epoch, actions, steps;
+	bool is_verbose, is_failing_now /* faults may happen */, is_killed, is_over, is_open;
+	struct play plays[STREAMS];
+	unsigned play_count;
+	int at[USERS][SLOTS]; /* the latest play of each client, or -1 */
+	struct sent sent[MESSAGES];
+	struct question questions[QUESTIONS];
+	unsigned sent_count, question_count, presences;
+	bool touched[USERS][USERS]; /* whose subscription has been changed in this epoch */
+	/* Ever, in this run: what is promised between two is less then. */
+	bool had_block[USERS][USERS];
+	bool had_directed[USERS][SLOTS][USERS]; /* showed presence to somebody who need not see it */
+	bool had_sql[USERS][USERS];             /* were made contacts by plain SQL */
+	bool had_group[USERS];                  /* was in the administrators' group */
+	bool was_gone[USERS];                   /* the account was not there, or not usable, for a while */
+	unsigned gone_until[USERS];             /* the epoch behind the last such change */
+	char failure[300];
+};
+
+extern struct sim *sim;
+
+/* ---- sim.c */
+
+unsigned draw(unsigned below);
+#define ONE_IN(n) (draw(n) == 0)
+void fail(const char *format, ...) PRINTF(1, 2); /* the first one counts */
+void tell(const char *format, ...) PRINTF(1, 2); /* a line of the trace */
+
+/* ---- loop.c */
+
+void loop_begin(void);
+/* What a stream says to its user's home. */
+void loop_post(unsigned from_reactor, unsigned target, uint64_t lane, struct envelope *e);
+bool loop_has_from(uint64_t lane); /* something of it is still under way */
+/* One thing goes on. False: nothing can, before time passes. */
+bool loop_step(void);
+/* Time passes until the next timer, but not for longer. False: there is none until then. */
+bool loop_time(uint64_t ms);
+void loop_rest(void);            /* until nothing moves and the database has answered everything */
+void loop_rest_for(unsigned ms); /* also what waits for timers */
+void loop_end(void);
+#define FROM_STREAM (UINT64_C(1) << 63) /* in a lane: a stream's id, else an address's hash */
+
+/* ---- fault.c */
+
+struct engine;
+/* What carries groups and reads to `real` here; kept in *out. */
+const struct engine *fault_engine(const struct engine *real, struct engine *out);
+bool fault_step(void);     /* a group or a read goes on */
+bool fault_is_down(void);  /* some store has no connection */
+unsigned fault_owed(void); /* continuations that have not run yet */
+void fault_maybe_kill(void);
+
+/* ---- world.c */
+
+extern struct server *world;
+void world_load_modules(void); /* once, before any life */
+void world_begin(void);
+void world_end(void);
+void world_remove_files(void);
+bool world_is_busy(void);
+int64_t ask(const char *format, ...) PRINTF(1, 2); /* one number, as others see the database; -1: no row */
+int64_t ask_contact(unsigned user, unsigned contact, const char *what); /* of its row; 0: there is none */
+int64_t ask_account(unsigned user); /* its id; 0: there is none, or it is disabled */
+bool world_has_entry(int64_t account, int64_t entry, unsigned message);
+bool world_has_record(unsigned message);
+
+/* ---- client.c */
+
+void client_connect(unsigned user, unsigned slot);
+void client_send(struct play *p, struct stanza *st, const char *to);
+void client_take(struct envelope *e); /* the loop hands it to its stream */
+bool client_write_some(void);         /* a stream writes */
+void client_die(struct play *p);
+struct play *client_at(unsigned user, unsigned slot); /* NULL: it has never been there */
+void client_note_refused(const struct envelope *e);
+void client_forget_all(void); /* the server is gone */
+
+/* ---- action.c */
+
+void action_any(void);
+void action_come_back(struct play *p); /* asks for everything, and becomes available */
+void action_get_roster(struct play *p);
+
+/* ---- check.c */
+
+void check_delivery(const struct play *p, const struct envelope *e);
+void check_lost(void); /* after a kill: what was not on record yet */
+void check_rest(void); /* at the end of an epoch */
+void check_end(void);  /* everybody is back, and everything has come to rest */
+void check_homes_gone(void);
+
+#endif
