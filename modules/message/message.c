@@ -66,6 +66,11 @@ static enum verdict on_in(struct ctx *c)
 
 	if (c->is_returned && !offline_all_returned(c))
 		return DONE;
+	if (c->is_returned && is_blocked(c->home, c->from)) { /* meanwhile: as in a replay */
+		if (c->entry)
+			offline_note(c, 1);
+		return DONE;
+	}
 	if (c->entry && !offline_may_deliver(c))
 		return DONE;
 	if (s) /* section 8.5.3.1 */
