@@ -38,7 +38,7 @@ unsigned count_sasl_error(const char *condition);
 #define COUNT_STREAM_ERRORS 26 /* enum stream_condition of stream.h, whose first is none */
 
 struct reactor_counts {
-	/* at present */
+	/* at present: up to `connections` (metrics.c: keep_above_zero) */
 	uint64_t streams, sessions, homes;
 	uint64_t streams_by[COUNT_STREAMS][COUNT_STATES];
 	uint64_t tls;       /* streams with it */

@@ -17,6 +17,7 @@
 #include "base64.h"
 #include "c2s.h"
 #include "c2s_parts.h"
+#include "metrics.h"
 #include "router.h"
 #include "stream_parts.h"
 
@@ -37,6 +38,7 @@ struct world {
 	_Atomic(struct traveller *) traveller; /* once it is there */
 	uint16_t port;
 	bool stays;
+	unsigned far; /* it travels between reactor 0 and that one */
 	enum mischief mischief;
 	unsigned files_before;
 	bool is_patient;
@@ -73,7 +75,7 @@ static void on_stanza(struct stream *s, struct stanza *st)
 	stream_write_text(s, pong, (size_t)n);
 	stanza_unref(st);
 	stream_restart(s);
-	stream_move(s, world_of(s)->stays ? s->reactor->index : 1 - s->reactor->index);
+	stream_move(s, world_of(s)->stays ? s->reactor->index : world_of(s)->far - s->reactor->index);
 }
 
 static void on_take(struct stream *s, struct envelope *e)
@@ -227,14 +229,25 @@ static uint64_t moved(const struct world *w)
 	return w->server->reactors[0]->counts.moved + w->server->reactors[1]->counts.moved;
 }
 
-static int set_up(void **state)
+static int set_up_some(void **state, unsigned reactors)
 {
 	struct world *w = mem_zalloc(sizeof *w);
 
-	w->small = small_server_new(2);
+	w->small = small_server_new(reactors);
 	w->server = &w->small->server;
+	w->far = reactors - 1;
 	*state = w;
 	return 0;
+}
+
+static int set_up(void **state)
+{
+	return set_up_some(state, 2);
+}
+
+static int set_up_three(void **state)
+{
+	return set_up_some(state, 3);
 }
 
 static int tear_down(void **state)
@@ -616,6 +629,53 @@ static void test_password(void **state)
 	jid_unref(jid);
 }
 
+/* ---- it is counted where it ended, and was not there yet where it began */
+
+static void on_gathered(struct metrics *m, void *arg)
+{
+	*(struct reactor_counts *)arg = m->counts;
+}
+
+static bool drive_all(const struct world *w)
+{
+	bool is_alive = false;
+
+	for (unsigned i = 0; i < w->server->reactor_count; i++) {
+		drive(w->server->reactors[i]);
+		is_alive = is_alive || uv_loop_alive(&w->server->reactors[i]->loop);
+	}
+	return is_alive;
+}
+
+static void test_counts(void **state)
+{
+	struct world *w = *state;
+	struct reactor *one = w->server->reactors[0], *far = w->server->reactors[2];
+	struct reactor_counts sum = { .streams = 7 };
+	int fd;
+
+	listen_on(w, one, on_connection);
+	metrics_gather(w->server, on_gathered, &sum);
+	while (!atomic_load(&w->server->reactors[1]->inbox.newest))
+		drive(one); /* it has been visited */
+	fd = peer_connect(w);
+	peer_send(fd, HEADER "<p n='1'/>", sizeof HEADER "<p n='1'/>" - 1);
+	while (!atomic_load(&far->inbox.newest))
+		drive(one);
+	close(fd);
+	while (far->counts.moved == 0 || far->streams.count > 0 || far->counts.streams == 0)
+		drive(far);
+	assert_int_equal(one->counts.streams, 1);
+	assert_int_equal(one->counts.streams + far->counts.streams, 0);
+	while (drive_all(w)) /* its end is that of the node */
+		;
+	close_here(w);
+	drive(one);
+	assert_int_equal(sum.streams, 0);
+	for (unsigned i = 0; i < COUNT_STATES; i++)
+		assert_int_equal(sum.streams_by[COUNT_OTHER][i], 0);
+}
+
 static int tear_down_empty(void **state)
 {
 	struct world *w = *state;
@@ -637,6 +697,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stop, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_no_descriptor, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_password, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_counts, set_up_three, tear_down),
 		cmocka_unit_test_setup_teardown(test_never_arrives, set_up, tear_down_empty),
 	};
 
