@@ -240,7 +240,7 @@ static uint64_t answer_time(const struct stream *s)
 
 static void stream_ask(struct stream *s)
 {
-	s->asked = s->reactor->now;
+	s->is_asked = true;
 	stream_set_timer(s, answer_time(s));
 	s->protocol->ask(s);
 }
@@ -251,11 +251,11 @@ static void stream_check_silence(struct stream *s)
 	int64_t idle = s->reactor->conf->limits.idle_stream;
 	int64_t silent = (s->reactor->now - s->heard) / 1000;
 
-	if (s->asked > s->heard && s->pauses == 0) {
+	if (s->is_asked && s->pauses == 0) {
 		stream_close(s, STREAM_CONNECTION_TIMEOUT, "You do not answer.");
 		return;
 	}
-	s->asked = 0;
+	s->is_asked = false;
 	if (idle == 0)
 		stream_set_timer(s, 0);
 	else if (silent < idle || s->pauses)

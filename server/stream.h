@@ -107,7 +107,6 @@ struct stream {
 	uv_tcp_t tcp;
 	struct timer timer; /* the protocol's patience; while closing: the peer's last chance */
 	int64_t heard;      /* when it last said anything */
-	int64_t asked;      /* is_watched: when it was asked something; 0 when it has answered since */
 	SSL *ssl;
 	struct buffer *proxy; /* the balancer's header, as far as it has come; NULL: none is awaited */
 	const char *domain; /* whose certificate STARTTLS shows when the hello names none; the protocol's */
@@ -133,6 +132,7 @@ struct stream {
 	bool is_closing;
 	bool is_detached; /* the protocol has told the home */
 	bool is_watched;  /* limits.idle_stream applies */
+	bool is_asked;    /* is_watched: it was asked something, and has said nothing since */
 	bool is_shut;
 	bool is_eof; /* the peer's side is closed */
 	bool is_dead;

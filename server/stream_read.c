@@ -354,6 +354,7 @@ void stream_on_read(uv_stream_t *tcp, ssize_t n, const uv_buf_t *buf)
 		return;
 	}
 	s->heard = s->reactor->now;
+	s->is_asked = false; /* the clock may go back, so times do not tell */
 	if (n < 0)
 		stream_read_end(s, n == UV_EOF);
 	else if (s->proxy)

@@ -76,9 +76,8 @@ void stream_dirty(struct stream *s)
 		list_append(&s->reactor->dirty, &s->dirty_node);
 }
 
-/* Bounded: a peer that does not read is closed, and has GOODBYE_MS to take anything at all. */
-/* The bound is on what waits already: one answer that is longer (the contact list of a large group) is no sign
- * of a slow reader. */
+/* Bounded: a peer that does not read is closed, and has GOODBYE_MS to take anything at all. The bound is on what
+ * waits already: one answer that is longer (the contact list of a large group) is no sign of a slow reader. */
 static void stream_queue(struct stream *s, struct out *o)
 {
 	size_t before = s->queued_bytes;
