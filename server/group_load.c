@@ -7,6 +7,8 @@
 #include "log.h"
 #include "server.h"
 
+#define RETRY_MS 1000
+
 static const struct sql sql_groups = {
 	.name = "groups",
 	.text = "select g.id, h.name, g.name, g.title from contact_group g join host h on h.id = g.host",
@@ -285,10 +287,44 @@ void server_reload_groups_of(struct server *srv, const struct jid *account,
 	           on_groups_of, of);
 }
 
+struct follow {
+	struct server *server;
+	struct jid *account;
+	struct timer timer;
+};
+
+static void follow_end(struct follow *f)
+{
+	jid_unref(f->account);
+	mem_free(f);
+}
+
+/* An account that nobody would look at again: once more, when the database answers. */
+static void on_followed(void *arg, bool ok)
+{
+	struct follow *f = arg;
+
+	if (ok || f->server->is_stopping)
+		follow_end(f);
+	else
+		timer_set(&f->server->reactors[0]->wheel, &f->timer, RETRY_MS);
+}
+
+static void on_follow_again(struct timer *t)
+{
+	struct follow *f = CONTAINER_OF(t, struct follow, timer);
+
+	server_reload_groups_of(f->server, f->account, on_followed, f);
+}
+
 static void follow_account(struct reactor *r, void *arg)
 {
-	server_reload_groups_of(r->server, arg, NULL, NULL);
-	jid_unref(arg);
+	struct follow *f = mem_zalloc(sizeof *f);
+
+	f->server = r->server;
+	f->account = arg;
+	timer_init(&f->timer, on_follow_again);
+	server_reload_groups_of(f->server, f->account, on_followed, f);
 }
 
 void groups_follow_account(struct reactor *r, const struct jid *account)
