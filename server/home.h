@@ -184,7 +184,8 @@ struct pass {
 	unsigned writes;  /* records that are not committed yet */
 	uint64_t ticket;  /* newest group it depends on */
 	int64_t claimed;  /* the transit row whose removal it has written, but not committed yet */
-	uint64_t session; /* id of ctx.session: looked up again after each wait */
+	struct transit_late *late; /* ... and that may reach the table later; or NULL */
+	uint64_t session;          /* id of ctx.session: looked up again after each wait */
 	rows_handler *then;
 	struct envelope *after_commit; /* leave when the change is committed, in this order */
 	struct envelope **after_tail;

@@ -39,6 +39,7 @@ void pass_free(struct pass *p)
 	if (p->envelope)
 		envelope_free(r, p->envelope);
 	arena_free(&p->ctx.scratch);
+	mem_free(p->late);
 	h->passes--;
 	if (r->free_pass_count < FREE_PASSES) {
 		p->next_free = r->free_passes;

@@ -152,14 +152,12 @@ enum verdict reply(struct ctx *c, struct stanza *result)
 static void pass_turn_transit(struct pass *p, struct envelope *error)
 {
 	struct ctx *c = &p->ctx;
-	struct reactor *r = c->home->reactor;
 	struct transit_late *late;
 	struct write *w;
 	uint64_t ticket;
 
 	if (c->dir != IN || !p->envelope->transit)
 		return;
-	late = transit_late_new(r, p->envelope, p->envelope->transit);
 	w = begin_write(c);
 	transit_done(c, w);
 	if (is_served(c, error->to)) {
@@ -167,6 +165,8 @@ static void pass_turn_transit(struct pass *p, struct envelope *error)
 		transit_insert(w, error);
 	}
 	write_set_away(w, AWAY_SPOOL);
+	late = p->late;
+	p->late = NULL;
 	ticket = write_commit(w, late ? transit_on_late : NULL, late);
 	if (ticket == STORE_NO_TICKET)
 		return;
@@ -225,5 +225,7 @@ void transit_done(struct ctx *c, struct write *w)
 	if (!id || store_take_back(c->home->reactor->store, (uint64_t)id))
 		return;
 	p->claimed = id;
+	if (!p->late)
+		p->late = transit_late_new(c->home->reactor, p->envelope, id);
 	transit_delete(w, id);
 }

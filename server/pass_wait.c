@@ -116,6 +116,9 @@ static void on_recorded(void *arg, const struct rows *rows)
 	struct home *h = p->ctx.home;
 
 	p->writes--;
+	if (p->late)
+		transit_on_late(p->late, rows);
+	p->late = NULL;
 	if (p->ctx.dir == OUT)
 		h->uncommitted -= p->cost;
 	if (rows_status(rows) != STORE_OK)

@@ -149,7 +149,6 @@ struct replay {
 	struct reactor *reactor;
 	void (*done)(struct reactor *r, bool ok);
 	struct timer timer;
-	bool was_spooled;
 	int64_t last;
 	unsigned count, stuck; /* rows routed again, and rows that nobody understands */
 	unsigned waited;       /* ms */
@@ -280,20 +279,19 @@ static void on_newest(void *arg, const struct rows *rows)
 	store_read(r->store, 0, &sql_page, PARAMS(P_INT(replay->last)), on_page, replay);
 }
 
-/* What an earlier process has left in the spool goes first. */
+/* What an earlier process has left in the spool goes first. It may also have been killed when all of that was
+ * in the database, and before the rows of what had arrived meanwhile were removed. */
 static void on_spool(struct timer *t)
 {
 	struct replay *replay = CONTAINER_OF(t, struct replay, timer);
 	struct reactor *r = replay->reactor;
 
 	if (store_is_spooling(r->store) && !r->is_stopping) {
-		replay->was_spooled = true;
 		timer_set(&r->wheel, t, ARRIVE_CHECK_MS);
 		return;
 	}
 	timer_init(t, on_check);
-	store_read(r->store, replay->was_spooled ? transit_sweep(r) : 0, &sql_newest, NO_PARAMS, on_newest,
-	           replay);
+	store_read(r->store, transit_sweep(r), &sql_newest, NO_PARAMS, on_newest, replay);
 }
 
 void transit_replay(struct reactor *r, void (*done)(struct reactor *r, bool ok))
