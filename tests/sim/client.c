@@ -72,9 +72,9 @@ static void see_message(struct play *p, const struct jid *from, const struct sta
 		fail("m%u was delivered twice to one session of u%u", n, p->user);
 	p->seen[n] = true;
 	/* What went to a session while older messages waited for another one is forgotten when the home sleeps;
-	 * the last second's mark, when the account is disabled. */
+	 * the last second's mark, when the account is disabled. A message that came back takes the mark back. */
 	if (m->seen_in_life == sim->life && p->came_at > m->seen_at && !m->is_full &&
-	    !sim->was_gone[p->user])
+	    !sim->was_gone[p->user] && !sim->had_returned[p->user])
 		fail("m%u was delivered to u%u/r%u, which came when it had been read", n, p->user, p->slot);
 	if (!m->seen_in_life || m->seen_in_life != sim->life)
 		m->seen_at = sim->steps;
@@ -226,6 +226,7 @@ static void give_back(const struct play *p, struct envelope *w)
 	    (w->stanza->type == MESSAGE_CHAT || w->stanza->type == MESSAGE_NORMAL)) {
 		if (number_of(w->stanza, 'm', sim->sent_count, &n))
 			sim->sent[n].was_returned = true;
+		sim->had_returned[p->user] = true;
 		tell("stream %u returns %s", p->number, w->stanza->id);
 		e = to_home(p, ENV_RETURNED);
 		jid_unref(e->to);

@@ -108,9 +108,10 @@ struct sim {
 	bool had_block[USERS][USERS];
 	bool had_directed[USERS][SLOTS][USERS]; /* showed presence to somebody who need not see it */
 	bool had_sql[USERS][USERS];             /* were made contacts by plain SQL */
-	bool had_group[USERS];                  /* was in the administrators' group */
-	bool was_gone[USERS];                   /* the account was not there, or not usable, for a while */
-	unsigned gone_until[USERS];             /* the epoch behind the last such change */
+	bool had_returned[USERS];   /* got a message back that one of its streams did not write */
+	bool had_group[USERS];      /* was in the administrators' group */
+	bool was_gone[USERS];       /* the account was not there, or not usable, for a while */
+	unsigned gone_until[USERS]; /* the epoch behind the last such change */
 	char failure[300];
 };
 
