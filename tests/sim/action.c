@@ -1,6 +1,6 @@
-/* action.c - what clients do, and administrators: ten or twenty lines each, and a row in a table that says how
- * often. What an action does must be known to check.c, if it changes what is promised: a message that nobody need
- * get, two users who need not agree any more. */
+/* action.c - what clients do, and administrators: ten or twenty lines each, and a row in a table that
+ * says how often. What an action does must be known to check.c, if it changes what is promised: a message
+ * that nobody need get, two users who need not agree any more. */
 #include "account.h"
 #include "home.h"
 #include "sim.h"
@@ -211,8 +211,8 @@ static void send_odd_message(struct play *p)
 
 /* ---- contacts */
 
-/* One change of a subscription in an epoch: two that cross on their way leave, by RFC 6121 itself, the one side
- * with a subscription that the other has not. */
+/* One change of a subscription in an epoch: two that cross on their way leave, by RFC 6121 itself, the
+ * one side with a subscription that the other has not. */
 static bool touch(unsigned a, unsigned b)
 {
 	if (sim->touched[a][b] || sim->touched[b][a])

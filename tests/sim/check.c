@@ -1,12 +1,12 @@
-/* check.c - what must be so. Each invariant is a function that calls fail() with a sentence; what a run may leave
- * open (a sender who was killed, two who block each other) is asked for first. */
+/* check.c - what must be so. Each invariant is a function that calls fail() with a sentence; what a run
+ * may leave open (a sender who was killed, two who block each other) is asked for first. */
 #include "home.h"
 #include "sim.h"
 
 /* ---- at each delivery */
 
-/* Nothing is delivered that is not on record: not when it is handed to a stream, which is before any client has
- * it. */
+/* Nothing is delivered that is not on record: not when it is handed to a stream, which is before any
+ * client has it. */
 void check_delivery(const struct play *p, const struct envelope *e)
 {
 	const struct stanza *st = e->stanza;
@@ -105,8 +105,8 @@ static unsigned given(unsigned a, unsigned b)
 	           : SUB_NONE;
 }
 
-/* What is too much for a mailbox is dropped; a request, or its answer, when a group makes it needless meanwhile; and
- * of two who are made contacts by SQL one may hear a probe before he knows. */
+/* What is too much for a mailbox is dropped; a request, or its answer, when a group makes it needless
+ * meanwhile; and of two who are made contacts by SQL one may hear a probe before he knows. */
 static bool may_disagree(unsigned a, unsigned b)
 {
 	return sim->profile.has_small_mailbox || (sim->had_group[a] && sim->had_group[b]) ||
@@ -178,7 +178,7 @@ static void check_presence(const struct play *p, unsigned contact)
 		if (seen == truth)
 			continue;
 		if (!sees && sim->had_directed[contact][slot][p->user])
-			continue; /* which need not be renewed; or taken back, where the other has said it goes */
+			continue; /* it need not be renewed; or taken back, where the other says it goes */
 		fail("u%u/r%u sees presence %u of u%u/r%u, which is %u", p->user, p->slot, seen, contact,
 		     slot, truth);
 	}

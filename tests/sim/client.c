@@ -1,6 +1,7 @@
-/* client.c - streams and the clients at their ends. A stream queues what it is given, writes some of it now and
- * then, and what it has not written when it dies goes back, as stream_write.c does it. A client believes what it
- * is told: who is there, who is in its contact list, whom its user blocks. check.c asks it later. */
+/* client.c - streams and the clients at their ends. A stream queues what it is given, writes some of it
+ * now and then, and what it has not written when it dies goes back, as stream_write.c does it. A client
+ * believes what it is told: who is there, who is in its contact list, whom its user blocks. check.c asks
+ * it later. */
 #include "home.h"
 #include "router.h"
 #include "sim.h"
@@ -37,9 +38,9 @@ static bool is_out_of_order(struct play *p, unsigned n)
 	struct sent *m = &sim->sent[n];
 	unsigned *newest = &p->newest[m->play][m->is_full];
 
-	/* Others may have overtaken it meanwhile; it may have overtaken what had to wait. What was for a session
-	 * that had gone waits until there is one that is available; and who does not read what waited is
-	 * not made to wait for what is new. */
+	/* Others may have overtaken it meanwhile; it may have overtaken what had to wait. What was for a
+	 * session that had gone waits until there is one that is available; and who does not read what
+	 * waited is not made to wait for what is new. */
 	if (m->was_returned || m->may_vanish || p->is_slow || (m->is_full && m->sent_at < p->came_at))
 		return false;
 	if (n + 1 < *newest)
@@ -71,8 +72,9 @@ static void see_message(struct play *p, const struct jid *from, const struct sta
 	if (p->seen[n])
 		fail("m%u was delivered twice to one session of u%u", n, p->user);
 	p->seen[n] = true;
-	/* What went to a session while older messages waited for another one is forgotten when the home sleeps;
-	 * the last second's mark, when the account is disabled. A message that came back takes the mark back. */
+	/* What went to a session while older messages waited for another one is forgotten when the home
+	 * sleeps; the last second's mark, when the account is disabled. A message that came back takes
+	 * the mark back. */
 	if (m->seen_in_life == sim->life && p->came_at > m->seen_at && !m->is_full &&
 	    !sim->was_gone[p->user] && !sim->had_returned[p->user])
 		fail("m%u was delivered to u%u/r%u, which came when it had been read", n, p->user, p->slot);

@@ -1,11 +1,11 @@
-/* fault.c - in the place of a database engine (store_engine.h), and what goes wrong there. The statements are
- * run by real SQLite, over connections that store_sqlite_link.c makes; but when a group is run, when its answer
- * comes, and whether any comes, the seed says. store.c and store_away.c, which decide what follows from that,
- * are the server's own.
+/* fault.c - in the place of a database engine (store_engine.h), and what goes wrong there. The statements
+ * are run by real SQLite, over connections that store_sqlite_link.c makes; but when a group is run, when
+ * its answer comes, and whether any comes, the seed says. store.c and store_away.c, which decide what
+ * follows from that, are the server's own.
  *
- * What can become of a group: it is committed; the connection is lost before that, or after it (nobody knows
- * which); it takes longer than store.timeout; one of its writes is refused. Of a read: rows; none, as the
- * connection is lost; an error. */
+ * What can become of a group: it is committed; the connection is lost before that, or after it (nobody
+ * knows which); it takes longer than store.timeout; one of its writes is refused. Of a read: rows; none,
+ * as the connection is lost; an error. */
 #include <signal.h>
 
 #include "sim.h"

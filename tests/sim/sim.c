@@ -1,5 +1,5 @@
-/* sim.c - many homes on one loop, under a clock and a chance of their own (design, section 9): the run, and the
- * main program. README says how to read what it prints.
+/* sim.c - many homes on one loop, under a clock and a chance of their own (design, section 9): the run,
+ * and the main program. README says how to read what it prints.
  *
  *   tests/sim/sim [--seeds N] [--first SEED] [--long]   one seed after the other: 50; 5000 with --long
  *   tests/sim/sim --seed SEED [--verbose]               one of them, with all that happens in it */

@@ -1,6 +1,6 @@
-/* world.c - the node: its configuration, database, modules and reactors, as server.c would make them, but that
- * no loop runs and nothing listens; what is in its tables at the beginning; and what is in them now, over a
- * connection of its own. */
+/* world.c - the node: its configuration, database, modules and reactors, as server.c would make them, but
+ * that no loop runs and nothing listens; what is in its tables at the beginning; and what is in them now,
+ * over a connection of its own. */
 #define _GNU_SOURCE /* memmem */
 #include <dirent.h>
 #include <sqlite3.h>
