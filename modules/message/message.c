@@ -71,7 +71,7 @@ static enum verdict on_in(struct ctx *c)
 			offline_note(c, 1);
 		return DONE;
 	}
-	if (c->entry && !offline_may_deliver(c, s))
+	if (c->entry && !offline_may_deliver(c))
 		return DONE;
 	if (s) /* section 8.5.3.1 */
 		return to_session(c, s);

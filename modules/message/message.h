@@ -30,10 +30,9 @@ struct offline {
 	struct partial *partial; /* entries of which some copies have come back */
 };
 
-/* An incoming message that passes ACT, for session `s` alone or (NULL) for the account. False: it is left to the
- * replay that is under way, or that has read it already. A session that cannot be reached gets no replay: what
- * is for it alone does not wait for one, or the next of the same sender would pass it. */
-bool offline_may_deliver(struct ctx *c, const struct session *s);
+/* An incoming message that passes ACT. False: it is left to the replay that is under way, or
+ * that has read it already. */
+bool offline_may_deliver(struct ctx *c);
 /* It was delivered to `copies` sessions (0: to none, it stays for later). Only for c->entry != 0. */
 void offline_note(struct ctx *c, unsigned copies);
 /* A copy has come back: true when it was the last of them, so that nobody has the message. */

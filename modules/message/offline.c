@@ -220,7 +220,7 @@ static void note_taken(struct offline *o, int64_t entry, bool is_next)
 		(void)ids_add(&o->skipped, entry);
 }
 
-bool offline_may_deliver(struct ctx *c, const struct session *s)
+bool offline_may_deliver(struct ctx *c)
 {
 	struct offline *o = home_data(c);
 
@@ -229,7 +229,7 @@ bool offline_may_deliver(struct ctx *c, const struct session *s)
 		return false;
 	if (c->entry > o->newest)
 		o->newest = c->entry;
-	if (!o->is_replaying || (s && !session_is_reachable(s)))
+	if (!o->is_replaying)
 		return true;
 	o->must_repeat |= c->is_returned; /* the replay may have passed it */
 	note_waiting(o, c->entry);
