@@ -71,6 +71,10 @@ class Prosody:
         self.process.terminate()
         return self.process.wait(10)
 
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
     def is_running(self):
         return self.process is not None and self.process.poll() is None
 
