@@ -22,7 +22,7 @@ enum envelope_kind {
 	ENV_REGROUP,  /* administrators' groups that it sees have changed: home_groups.c */
 	ENV_FORGET,   /* the account was added, changed or removed: forget what was loaded */
 	/* to the stream `stream` */
-	ENV_WRITE,   /* write the stanza */
+	ENV_WRITE,   /* write the stanza; from the home of `session`, by session_write */
 	ENV_BOUND,   /* the session is there: `to` is its full address, `session` its id */
 	ENV_UNBOUND, /* no session: `condition` says why */
 	ENV_SETTLE,  /* answer with ENV_SETTLED when all that was queued before is written */

@@ -376,6 +376,10 @@ void home_let_go(struct home *h, struct envelope *e, unsigned target)
 {
 	struct reactor *r = h->reactor;
 
+	if (e->kind == ENV_WRITE || e->kind == ENV_SETTLE) {
+		session_write(h, e);
+		return;
+	}
 	e->is_spooled = (e->record || e->transit) && target != r->index && store_is_spooling(r->store);
 	if (e->is_spooled)
 		e->stream_reactor = r->index;

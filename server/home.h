@@ -225,6 +225,9 @@ struct session *session_by_id(struct home *h, uint64_t id);
  * an answer gets service-unavailable. */
 void session_asked(struct session *s, const struct jid *from, const char *id);
 void session_answered(struct session *s, const struct jid *to, const char *id);
+/* ENV_WRITE and ENV_SETTLE; takes it over. All that is written to a session leaves its home here, when nothing in
+ * the outbox holds it back any more: so the session is looked up now, by its id. */
+void session_write(struct home *h, struct envelope *e);
 /* Tells a stream to close with a stream error. */
 void session_close_stream(struct session *s, unsigned condition, const char *text);
 

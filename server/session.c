@@ -38,6 +38,17 @@ static struct envelope *to_stream(struct reactor *r, enum envelope_kind kind, un
 	return e;
 }
 
+void session_write(struct home *h, struct envelope *e)
+{
+	struct session *s = session_by_id(h, e->session);
+
+	if (s) { /* else the stream that it had gives back what goes back */
+		e->stream = s->stream_id;
+		e->stream_reactor = s->stream_reactor;
+	}
+	reactor_post(h->reactor, e->stream_reactor, e);
+}
+
 static void tell_close(struct reactor *r, unsigned stream_reactor, uint64_t id, unsigned condition,
                        const char *text)
 {
