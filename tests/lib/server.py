@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 
 import certs
@@ -86,7 +87,7 @@ class PostgreSQL:
     """A PostgreSQL cluster of our own; each musterd gets a database in it."""
 
     def __init__(self, directory):
-        self.dir, self.count = directory, 0
+        self.dir, self.count, self.making = directory, 0, threading.Lock()
         self.start()
 
     def start(self):
@@ -97,9 +98,10 @@ class PostgreSQL:
         self.conninfo = answer.stdout.strip().splitlines()[-1]
 
     def new_database(self):
-        self.count += 1
-        name = "muster_test_%d" % self.count
-        self.query(self.conninfo, "create database %s" % name)
+        with self.making:  # one at a time: the template has no other user meanwhile
+            self.count += 1
+            name = "muster_test_%d" % self.count
+            self.query(self.conninfo, "create database %s" % name)
         return "%s dbname=%s" % (self.conninfo, name)
 
     @staticmethod
