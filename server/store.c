@@ -1,6 +1,6 @@
-/* store.c - the half of the database that knows no engine: it gathers writes into groups, gives out
- * tickets, keeps reads until what they must see has been committed, and owes every caller one callback.
- * Whoever uses the database calls this file; the engines (store_engine.h) report to it.
+/* store.c - the half of the database that knows no engine: it gathers writes (store_write.c) into groups,
+ * gives out tickets, keeps reads until what they must see has been committed, and owes every caller one
+ * callback. Whoever uses the database calls this file; the engines (store_engine.h) report to it.
  *
  * A group's life: open (being gathered) -> sent -> committed. At most one is sent. When the database
  * refuses a statement in it, it is sent once more in units: writes of one key together, all others
@@ -8,68 +8,9 @@
  * again as soon as there is a new one. */
 #include "store_engine.h"
 
-#include <string.h>
-
 #include "log.h"
 
-struct tag {
-	struct hash_node node; /* in store.tags while its group is open */
-	struct tag *next;      /* of the same write */
-	uint64_t tag;
-	struct statement *statement;
-};
-
 static void close_step(struct store *s);
-
-struct param param_text(const char *text)
-{
-	return text ? P_TEXTN(text, strlen(text)) : P_NULL;
-}
-
-/* ---- rows */
-
-enum store_status rows_status(const struct rows *r)
-{
-	return r->status;
-}
-
-unsigned rows_count(const struct rows *r)
-{
-	return r->count;
-}
-
-static const struct cell *rows_cell(const struct rows *r, unsigned row, unsigned column)
-{
-	ASSERT(row < r->count && column < r->columns);
-	return &r->cells[(size_t)row * r->columns + column];
-}
-
-bool rows_is_null(const struct rows *r, unsigned row, unsigned column)
-{
-	const struct cell *c = rows_cell(r, row, column);
-	return !c->is_number && !c->data;
-}
-
-int64_t rows_int(const struct rows *r, unsigned row, unsigned column)
-{
-	const struct cell *c = rows_cell(r, row, column);
-	ASSERT(c->is_number || !c->data);
-	return c->is_number ? c->number : 0;
-}
-
-const char *rows_bytes(const struct rows *r, unsigned row, unsigned column, size_t *len)
-{
-	const struct cell *c = rows_cell(r, row, column);
-	ASSERT(!c->is_number);
-	*len = c->data ? c->len : 0;
-	return c->data;
-}
-
-const char *rows_text(const struct rows *r, unsigned row, unsigned column)
-{
-	size_t len;
-	return rows_bytes(r, row, column, &len);
-}
 
 /* ---- the database of the node */
 
@@ -129,12 +70,6 @@ static void run_away(store_rows_fn *fn, void *arg)
 		fn(arg, &away);
 }
 
-static void write_free(struct write *w)
-{
-	struct arena a = w->arena; /* holds the write itself */
-	arena_free(&a);
-}
-
 static void read_free(struct read *r)
 {
 	struct arena a = r->arena; /* holds the read itself */
@@ -186,15 +121,6 @@ static void write_refuse(struct store *s, struct write *w)
 }
 
 /* ---- reads */
-
-static void params_copy(struct arena *a, struct param *to, const struct param *from, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		to[i] = from[i];
-		if (from[i].type == PARAM_TEXT || from[i].type == PARAM_BYTES)
-			to[i].data = arena_strndup(a, from[i].data ? from[i].data : "", from[i].len);
-	}
-}
 
 void store_read(struct store *s, uint64_t after, const struct sql *sql, const struct param *params,
                 unsigned count, store_rows_fn *fn, void *arg)
@@ -276,66 +202,6 @@ void store_read_abandoned(struct store *s, struct read *r)
 
 /* ---- writes */
 
-struct write *write_new(struct store *s, uint64_t key)
-{
-	struct arena a = { 0 };
-	struct write *w = arena_zalloc(&a, sizeof *w);
-	w->arena = a;
-	w->store = s;
-	w->key = key;
-	return w;
-}
-
-static struct statement *statement_add(struct write *w, const struct sql *sql, const struct param *params,
-                                       unsigned count)
-{
-	ASSERT(count <= PARAMS_MAX);
-	struct statement *st = arena_alloc(&w->arena, sizeof *st + sizeof *params * count);
-	st->next = NULL;
-	st->sql = sql;
-	st->is_taken_back = false;
-	st->count = count;
-	params_copy(&w->arena, st->params, params, count);
-	if (w->last)
-		w->last->next = st;
-	else
-		w->first = st;
-	w->last = st;
-	return st;
-}
-
-void write_add(struct write *w, const struct sql *sql, const struct param *params, unsigned count)
-{
-	statement_add(w, sql, params, count);
-}
-
-void write_add_tagged(struct write *w, uint64_t tag, const struct sql *sql, const struct param *params,
-                      unsigned count)
-{
-	struct tag *t = arena_alloc(&w->arena, sizeof *t);
-	t->tag = tag;
-	t->statement = statement_add(w, sql, params, count);
-	t->next = w->tags;
-	w->tags = t;
-}
-
-void write_drop(struct write *w)
-{
-	write_free(w);
-}
-
-const struct statement *statement_skip(const struct statement *st)
-{
-	while (st && st->is_taken_back)
-		st = st->next;
-	return st;
-}
-
-static uint32_t number_hash(uint64_t n)
-{
-	return (uint32_t)((n * 0x9e3779b97f4a7c15u) >> 32);
-}
-
 static struct group *group_open(struct store *s)
 {
 	if (!s->open) {
@@ -365,11 +231,6 @@ struct write *group_take(struct group *g)
 	return w;
 }
 
-void write_set_away(struct write *w, enum away away)
-{
-	w->away = away;
-}
-
 uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg)
 {
 	struct store *s = w->store;
@@ -382,24 +243,8 @@ uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg)
 	struct group *g = group_open(s);
 	group_add(g, w);
 	s->counts.waiting_writes++;
-	for (struct tag *t = w->tags; t; t = t->next)
-		hash_add(&s->tags, &t->node, number_hash(t->tag));
+	tags_add(s, w);
 	return g->ticket;
-}
-
-bool store_take_back(struct store *s, uint64_t tag)
-{
-	for (struct hash_node *n = hash_first(&s->tags, number_hash(tag)); n; n = hash_next(n)) {
-		struct tag *t = CONTAINER_OF(n, struct tag, node);
-		if (t->tag != tag)
-			continue;
-		hash_remove(&s->tags, n);
-		t->statement->is_taken_back = true;
-		t->tag = 0;
-		t->statement = NULL;
-		return true;
-	}
-	return false;
 }
 
 bool store_is_committed(const struct store *s, uint64_t ticket)
@@ -419,17 +264,6 @@ void store_on_commit(struct store *s, void (*fn)(void *arg, uint64_t ticket), vo
 }
 
 /* ---- groups */
-
-/* From now on nothing in the group can be taken back. */
-void tags_forget(struct store *s, struct group *g)
-{
-	if (s->tags.count == 0)
-		return;
-	for (struct write *w = g->first; w; w = w->next)
-		for (struct tag *t = w->tags; t; t = t->next)
-			if (t->statement)
-				hash_remove(&s->tags, &t->node);
-}
 
 void group_send(struct store *s)
 {

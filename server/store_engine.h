@@ -180,10 +180,15 @@ void group_add(struct group *g, struct write *w);
 struct write *group_take(struct group *g);         /* the first by `next`, or NULL */
 void group_send(struct store *s);                  /* s->sent, if there is a connection */
 void group_away(struct store *s, struct group *g); /* STORE_AWAY for all of it */
-void tags_forget(struct store *s, struct group *g);
 void reads_fail(struct store *s);
 void write_finish(struct store *s, struct write *w);
 void close_continue(struct store *s);
+
+/* ---- store_write.c: values and writes */
+void params_copy(struct arena *a, struct param *to, const struct param *from, unsigned count);
+void write_free(struct write *w);
+void tags_add(struct store *s, struct write *w); /* it is in the open group now */
+void tags_forget(struct store *s, struct group *g);
 
 /* ---- store_away.c: what happens to groups while the database does not answer */
 bool away_open(struct database *db, char **error) MUST_CHECK; /* the node's part */
@@ -203,6 +208,11 @@ const struct statement *statement_skip(const struct statement *st);
 static inline uint32_t pointer_hash(const void *p)
 {
 	return (uint32_t)(((uint64_t)(uintptr_t)p * 0x9e3779b97f4a7c15u) >> 32);
+}
+
+static inline uint32_t number_hash(uint64_t n)
+{
+	return (uint32_t)((n * 0x9e3779b97f4a7c15u) >> 32);
 }
 
 /* migrate.c: brings the tables up to date. False with a sentence in *error. */

@@ -1,25 +1,16 @@
-/* test_sasl.c - server/sasl.c, scram.c and base64.c: the examples of the RFCs, whole logins of every
- * mechanism over a real TLS connection, and all that must be refused. */
+/* test_sasl.c - server/sasl.c and scram.c: the examples of the RFCs, whole logins of every mechanism, and all
+ * that must be refused. Channel binding is in test_sasl_binding.c. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <openssl/hmac.h>
-#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "base64.h"
-#include "sasl.h"
-#include "tls_pair.h"
+#include "sasl_login.h"
 
-#define ALL ((1U << SASL_MECHANISMS) - 1)
 #define PLAIN_ONLY (1U << SASL_SCRAM_SHA_256 | 1U << SASL_SCRAM_SHA_1 | 1U << SASL_PLAIN)
-#define NONCE "fyko+d2lbbFgONRv9qkxdawL"
-
-static const unsigned char secret[SASL_SECRET_SIZE] = "muster";
 
 /* ---- small help */
 
@@ -30,103 +21,12 @@ static struct sasl *begin(const char *mechanism)
 	return s;
 }
 
-/* One message of n bytes, base64 around it. */
-static enum sasl_result step_bytes(struct sasl *s, const void *message, size_t n, const char **reply)
-{
-	struct arena a = { 0 };
-	enum sasl_result result = sasl_step(s, base64_encode(&a, message, n), reply);
-
-	arena_free(&a);
-	return result;
-}
-
-static enum sasl_result step(struct sasl *s, const char *message, const char **reply)
-{
-	return step_bytes(s, message, strlen(message), reply);
-}
-
-static char *decoded(const char *base64)
-{
-	char *text = mem_zalloc(4096);
-	size_t n;
-
-	assert_non_null(base64);
-	assert_true(base64_decode(base64, strlen(base64), text, 4095, &n));
-	return text;
-}
-
 static void expect_reply(const char *reply, const char *text)
 {
 	char *got = decoded(reply);
 
 	assert_string_equal(got, text);
 	mem_free(got);
-}
-
-static struct sasl_keys keys_of(const char *password, unsigned iterations)
-{
-	struct sasl_keys k = { .iterations = iterations };
-
-	assert_true(sasl_keys_derive(&k, password));
-	return k;
-}
-
-/* A client's last message, computed here by hand; the caller frees it. `binding` is gs2 plus data. */
-static char *client_final(const EVP_MD *hash, const char *password, const char *first_bare,
-                          const char *server_first, const void *binding, size_t binding_len)
-{
-	struct arena a = { 0 };
-	unsigned char salt[64], salted[32], client[32], stored[32], signature[32];
-	int size = EVP_MD_get_size(hash);
-	size_t salt_len, nonce_len = strcspn(server_first, ",") - 2;
-	const char *at = strstr(server_first, ",s=") + 3;
-
-	assert_true(base64_decode(at, strcspn(at, ","), salt, sizeof salt, &salt_len));
-	unsigned iterations = (unsigned)strtoul(strstr(at, ",i=") + 3, NULL, 10);
-	PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, (int)salt_len, (int)iterations, hash, size,
-	                  salted);
-	HMAC(hash, salted, size, (const unsigned char *)"Client Key", 10, client, NULL);
-	EVP_Digest(client, (size_t)size, stored, NULL, hash, NULL);
-	char *without = arena_printf(&a, "c=%s,r=%.*s", base64_encode(&a, binding, binding_len),
-	                             (int)nonce_len, server_first + 2);
-	char *auth = arena_printf(&a, "%s,%s,%s", first_bare, server_first, without);
-	HMAC(hash, stored, size, (const unsigned char *)auth, strlen(auth), signature, NULL);
-	for (int i = 0; i < size; i++)
-		client[i] ^= signature[i];
-	char *message = mem_printf("%s,p=%s", without, base64_encode(&a, client, (size_t)size));
-	arena_free(&a);
-	return message;
-}
-
-/* ---- base64 */
-
-static void test_base64_is_strict(void **state)
-{
-	static const char *const bad[] = {
-		"A",     "AA",   "AAA",    "A===", "====", "AA=A", "AAAA=", "AA==AAAA", "AB==",    "AAB=",
-		"AAA\n", " AAA", "AAAA\n", "AA-A", "AA_A", "=AAA", "A=AA",  "AAA\xc3",  "AAAAA==="
-	};
-	char out[16];
-	size_t n;
-	struct arena a = { 0 };
-
-	(void)state;
-	for (size_t i = 0; i < COUNT_OF(bad); i++)
-		if (base64_decode(bad[i], strlen(bad[i]), out, sizeof out, &n))
-			fail_msg("took \"%s\"", bad[i]);
-	assert_true(base64_decode("", 0, out, sizeof out, &n));
-	assert_int_equal(n, 0);
-	assert_true(base64_decode("Zg==", 4, out, 1, &n));
-	assert_int_equal(n, 1);
-	assert_memory_equal(out, "f", 1);
-	assert_true(base64_decode("Zm9vYmFy", 8, out, 6, &n));
-	assert_memory_equal(out, "foobar", 6);
-	assert_false(base64_decode("Zm9vYmFy", 8, out, 5, &n));
-	assert_true(base64_decode("+/+/", 4, out, 3, &n));
-	assert_memory_equal(out, "\xfb\xff\xbf", 3);
-	assert_string_equal(base64_encode(&a, "foob", 4), "Zm9vYg==");
-	assert_string_equal(base64_encode(&a, "", 0), "");
-	arena_free(&a);
 }
 
 /* ---- the examples */
@@ -655,160 +555,9 @@ static void test_bad_password_has_no_keys(void **state)
 	assert_false(sasl_keys_derive(&k, "\xff"));
 }
 
-/* ---- channel binding, over real TLS */
-
-static struct tls_certs *certs_of(const char *key_type, const EVP_MD *hash)
-{
-	char dir[32];
-	const char *const domains[] = { "example.org" };
-	char *problems;
-
-	pair_make_dir(dir);
-	pair_make_certificate(
-	    dir, &(struct pair_certificate){ .name = "example.org", .key_type = key_type, .hash = hash });
-	struct tls_certs *certs =
-	    tls_certs_load(&(struct tls_sources){ .dir = dir }, domains, 1, &problems);
-	assert_null(problems);
-	pair_remove_dir(dir);
-	return certs;
-}
-
-/* What the client binds to; its length. */
-static size_t client_binding(const struct pair *p, const char *type, unsigned char *out)
-{
-	unsigned n = 0;
-
-	if (strcmp(type, "tls-exporter") == 0) {
-		assert_int_equal(SSL_export_keying_material(p->client, out, 32, "EXPORTER-Channel-Binding",
-		                                            24, NULL, 0, 0),
-		                 1);
-		return 32;
-	}
-	X509 *peer = SSL_get1_peer_certificate(p->client);
-	int nid = X509_get_signature_nid(peer);
-	const EVP_MD *hash = nid == NID_ecdsa_with_SHA384 ? EVP_sha384() : EVP_sha256();
-	X509_digest(peer, hash, out, &n);
-	X509_free(peer);
-	return n;
-}
-
-/* A whole SCRAM-SHA-256-PLUS login; `type` is what the client binds with. `relayed`: the data of another
- * connection. */
-static void login_plus(const struct pair *p, const struct pair *bound_to, const char *type,
-                       const char *condition)
-{
-	struct sasl_keys keys = keys_of("pencil", 100);
-	unsigned char binding[128];
-	char *gs2 = mem_printf("p=%s,,", type), *first = mem_printf("%sn=user,r=" NONCE, gs2);
-	size_t gs2_len = strlen(gs2);
-	const char *reply;
-	struct sasl *s = sasl_begin("SCRAM-SHA-256-PLUS", sasl_offer(p->server, false), p->server,
-	                            "example.org", secret);
-
-	assert_non_null(s);
-	memcpy(binding, gs2, gs2_len);
-	assert_int_equal(step(s, first, &reply), SASL_NEED_ACCOUNT);
-	assert_int_equal(sasl_account(s, &keys, &reply), SASL_CHALLENGE);
-	char *server_first = decoded(reply);
-	size_t n = client_binding(bound_to, type, binding + gs2_len);
-	char *final =
-	    client_final(EVP_sha256(), "pencil", "n=user,r=" NONCE, server_first, binding, gs2_len + n);
-	assert_int_equal(step(s, final, &reply), condition ? SASL_FAILURE : SASL_SUCCESS);
-	if (condition)
-		assert_string_equal(sasl_condition(s), condition);
-	sasl_free(s);
-	mem_free(server_first);
-	mem_free(final);
-	mem_free(first);
-	mem_free(gs2);
-}
-
-static void connect_pair(struct pair *p, struct tls_certs *certs, int version, bool has_ems)
-{
-	const char *why = NULL;
-
-	pair_open(p, certs, NULL, false, "example.org");
-	SSL_set_max_proto_version(p->client, version);
-	if (!has_ems)
-		SSL_set_options(p->client, SSL_OP_NO_EXTENDED_MASTER_SECRET);
-	assert_int_equal(pair_handshake(p, 100000, &why), TLS_OK);
-	assert_int_equal(SSL_version(p->server), version);
-}
-
-static void test_plus_logins(void **state)
-{
-	static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
-	struct tls_certs *certs = certs_of("EC", NULL);
-	struct pair p, other;
-
-	(void)state;
-	for (size_t i = 0; i < COUNT_OF(versions); i++) {
-		connect_pair(&p, certs, versions[i], true);
-		connect_pair(&other, certs, versions[i], true);
-		assert_int_equal(sasl_channel_bindings(p.server), SASL_CB_EXPORTER | SASL_CB_END_POINT);
-		assert_int_equal(sasl_offer(p.server, false),
-		                 ALL & ~(1U << SASL_EXTERNAL | 1U << SASL_ANONYMOUS));
-		login_plus(&p, &p, "tls-exporter", NULL);
-		login_plus(&p, &p, "tls-server-end-point", NULL);
-		login_plus(&p, &other, "tls-exporter", "not-authorized");
-		pair_close(&p);
-		pair_close(&other);
-	}
-	tls_certs_unref(certs);
-}
-
-static void test_end_point_hashes(void **state)
-{
-	struct tls_certs *plain = certs_of("RSA", EVP_sha1()), *bigger = certs_of("EC", EVP_sha384());
-	struct pair p, other;
-
-	(void)state;
-	connect_pair(&p, plain, TLS1_3_VERSION, true);
-	connect_pair(&other, bigger, TLS1_3_VERSION, true);
-	login_plus(&p, &p, "tls-server-end-point", NULL); /* SHA-1 is raised to SHA-256 */
-	login_plus(&other, &other, "tls-server-end-point", NULL);
-	login_plus(&p, &other, "tls-server-end-point", "not-authorized");
-	pair_close(&p);
-	pair_close(&other);
-	tls_certs_unref(plain);
-	tls_certs_unref(bigger);
-}
-
-static void expect_no_binding(const struct pair *p, const char *first)
-{
-	const char *reply;
-	struct sasl *s = sasl_begin("SCRAM-SHA-256-PLUS", ALL, p->server, "example.org", secret);
-
-	assert_int_equal(step(s, first, &reply), SASL_FAILURE);
-	assert_string_equal(sasl_condition(s), "malformed-request");
-	sasl_free(s);
-}
-
-static void test_bindings_that_are_not_there(void **state)
-{
-	struct tls_certs *certs = certs_of("EC", NULL), *edwards = certs_of("ED25519", NULL);
-	struct pair p;
-
-	(void)state;
-	connect_pair(&p, certs, TLS1_2_VERSION, false); /* without extended master secret */
-	assert_int_equal(sasl_channel_bindings(p.server), SASL_CB_END_POINT);
-	expect_no_binding(&p, "p=tls-exporter,,n=user,r=abc");
-	expect_no_binding(&p, "p=tls-unique,,n=user,r=abc");
-	pair_close(&p);
-
-	connect_pair(&p, edwards, TLS1_3_VERSION, true); /* no hash: RFC 5929 leaves it undefined */
-	assert_int_equal(sasl_channel_bindings(p.server), SASL_CB_EXPORTER);
-	expect_no_binding(&p, "p=tls-server-end-point,,n=user,r=abc");
-	expect_no_binding(&p, "p=tls-unique,,n=user,r=abc");
-	pair_close(&p);
-	tls_certs_unref(certs);
-	tls_certs_unref(edwards);
-}
-
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_base64_is_strict),
 		cmocka_unit_test(test_rfc5802_section_5),
 		cmocka_unit_test(test_rfc7677_section_3),
 		cmocka_unit_test(test_first_messages),
@@ -826,9 +575,6 @@ int main(void)
 		cmocka_unit_test(test_plain),
 		cmocka_unit_test(test_free_in_any_state),
 		cmocka_unit_test(test_bad_password_has_no_keys),
-		cmocka_unit_test(test_plus_logins),
-		cmocka_unit_test(test_end_point_hashes),
-		cmocka_unit_test(test_bindings_that_are_not_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* test_text.c - what people write made comparable, and digests. */
+/* test_text.c - what people write made comparable, digests, and base64. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "base64.h"
 #include "digest.h"
 #include "text.h"
 
@@ -75,10 +76,40 @@ static void test_wrap(void **state)
 	buffer_free(&b);
 }
 
+static void test_base64_is_strict(void **state)
+{
+	static const char *const bad[] = {
+		"A",     "AA",   "AAA",    "A===", "====", "AA=A", "AAAA=", "AA==AAAA", "AB==",    "AAB=",
+		"AAA\n", " AAA", "AAAA\n", "AA-A", "AA_A", "=AAA", "A=AA",  "AAA\xc3",  "AAAAA==="
+	};
+	char out[16];
+	size_t n;
+	struct arena a = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(bad); i++)
+		if (base64_decode(bad[i], strlen(bad[i]), out, sizeof out, &n))
+			fail_msg("took \"%s\"", bad[i]);
+	assert_true(base64_decode("", 0, out, sizeof out, &n));
+	assert_int_equal(n, 0);
+	assert_true(base64_decode("Zg==", 4, out, 1, &n));
+	assert_int_equal(n, 1);
+	assert_memory_equal(out, "f", 1);
+	assert_true(base64_decode("Zm9vYmFy", 8, out, 6, &n));
+	assert_memory_equal(out, "foobar", 6);
+	assert_false(base64_decode("Zm9vYmFy", 8, out, 5, &n));
+	assert_true(base64_decode("+/+/", 4, out, 3, &n));
+	assert_memory_equal(out, "\xfb\xff\xbf", 3);
+	assert_string_equal(base64_encode(&a, "foob", 4), "Zm9vYg==");
+	assert_string_equal(base64_encode(&a, "", 0), "");
+	arena_free(&a);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_fold), cmocka_unit_test(test_sha1),
-		                                   cmocka_unit_test(test_wrap) };
+		                                   cmocka_unit_test(test_wrap),
+		                                   cmocka_unit_test(test_base64_is_strict) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
