@@ -11,6 +11,7 @@ and answers of fences never enter the inbox.
 import asyncio
 import base64
 import ctypes
+import functools
 import hashlib
 import hmac
 import os
@@ -144,6 +145,12 @@ def parse_elements(text):
     return found
 
 
+@functools.lru_cache(4096)
+def salted_password(function, password, salt, iterations):
+    """Slow on purpose, and the same each time that somebody comes back."""
+    return hashlib.pbkdf2_hmac(function, password, salt, iterations)
+
+
 class Scram:
     """RFC 5802, 7677: the client's side. `binding` is (name, data) for the -PLUS mechanisms."""
 
@@ -166,7 +173,7 @@ class Scram:
         fields = dict(f.split("=", 1) for f in server_first.split(","))
         if not fields["r"].startswith(self.nonce) or fields["r"] == self.nonce:
             raise Failure("SCRAM: the server's nonce does not begin with ours: " + server_first)
-        salted = hashlib.pbkdf2_hmac(self.hash, self.password, base64.b64decode(fields["s"]), int(fields["i"]))
+        salted = salted_password(self.hash, self.password, base64.b64decode(fields["s"]), int(fields["i"]))
         without_proof = "c=%s,r=%s" % (self.binding, fields["r"])
         auth = ",".join((self.first_bare, server_first, without_proof)).encode()
         client_key = self.hmac(salted, b"Client Key")
