@@ -203,8 +203,7 @@ const struct section conf_sections[] = {
 _Static_assert(COUNT_OF(conf_sections) == SECTION_COUNT + 1, "SECTION_COUNT");
 _Static_assert(COUNT_OF(limits_options) <= SECTION_OPTIONS_MAX, "SECTION_OPTIONS_MAX");
 
-const char *const conf_default_modules[] = { "ping",     "disco",   "roster", "subscription",
-	                                     "presence", "message", "record", "session",
-	                                     "last",     "private", "time",   "version",
-	                                     "blocking", "vcard",   "search", "register",
-	                                     "motd",     "proxy65", NULL };
+const char *const conf_default_modules[] = { "ping",     "disco",   "roster",   "subscription", "presence",
+	                                     "message",  "record",  "session",  "last",         "private",
+	                                     "time",     "version", "blocking", "vcard",        "search",
+	                                     "register", "motd",    "proxy65",  "archive",      NULL };

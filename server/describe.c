@@ -33,6 +33,7 @@ static const struct specification {
 	{ "XEP-0049", "Private XML Storage", NULL },
 	{ "XEP-0054", "vcard-temp", NULL },
 	{ "XEP-0055", "Jabber Search", NULL },
+	{ "XEP-0059", "Result Set Management", NULL },
 	{ "XEP-0065", "SOCKS5 Bytestreams", NULL },
 	{ "XEP-0077", "In-Band Registration", NULL },
 	{ "XEP-0092", "Software Version", NULL },
@@ -49,9 +50,12 @@ static const struct specification {
 	{ "XEP-0202", "Entity Time", NULL },
 	{ "XEP-0203", "Delayed Delivery", NULL },
 	{ "XEP-0205", "Best Practices to Discourage Denial of Service", "stream, listener, xml" },
+	{ "XEP-0297", "Stanza Forwarding", NULL },
+	{ "XEP-0313", "Message Archive Management", NULL },
 	{ "XEP-0368", "SRV Records for XMPP over TLS: direct TLS", "listener, tls" },
 	{ "XEP-0398", "User Avatar to vCard-Based Avatars Conversion: presence", NULL },
 	{ "XEP-0440", "SASL Channel-Binding Type Capability", "c2s_login" },
+	{ "XEP-0441", "Message Archive Management Preferences: to read", NULL },
 	{ "XEP-0478", "Stream Limits Advertisement", "c2s" },
 };
 

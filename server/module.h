@@ -25,6 +25,7 @@
 #include "mem.h"
 #include "option.h"
 #include "roster.h"
+#include "stamp.h"
 #include "stanza.h"
 #include "store.h"
 #include "text.h"
@@ -238,6 +239,8 @@ struct session {
 	int8_t priority;
 	bool wants_roster;         /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
 	bool wants_blocks;         /* has asked for the block list: gets pushes (XEP-0191 section 3.3) */
+	bool fetches_archive;      /* has asked for a page of its archive (module archive) */
+	uint8_t archive_queries;   /* such questions that have no answer yet */
 	bool is_ending;            /* its stream is gone */
 	unsigned unsettled;        /* how often session_settle has asked and got no answer yet */
 	struct directed *directed; /* noted by the presence module */

@@ -230,6 +230,12 @@ static void ignore_rows(void *arg, const struct rows *rows)
 	(void)rows;
 }
 
+/* The parts of the coming months; PostgreSQL only (schema, 012_archive). */
+static const struct sql sql_parts = {
+	.name = "parts_ahead",
+	.text = "select muster_parts_ahead()",
+	.sqlite = "select 1",
+};
 /* Guests whose sessions ended with the server. */
 static const struct sql sql_guests_drop = {
 	.name = "guests_drop",
@@ -290,6 +296,7 @@ static bool open_database(struct server *srv)
 		return fail_free(srv, error);
 	srv->durability = database_durability(srv->db);
 	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error) ||
+	    !database_run(srv->db, &sql_parts, NO_PARAMS, ignore_rows, NULL, &error) ||
 	    !database_run(srv->db, &sql_guests_drop, NO_PARAMS, ignore_rows, NULL, &error) ||
 	    !groups_read(srv, &error) || !read_secret(srv, &error) || !admin_import_finish(srv->db, &error))
 		return fail_free(srv, error);

@@ -6,7 +6,6 @@
  * written the last. What arrives meanwhile waits its turn, so that all of it comes in order. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "message.h"
 
@@ -285,15 +284,10 @@ static struct stanza *with_delay(struct ctx *c, struct stanza *base, int64_t rec
 	struct stanza *st = stanza_derive(base);
 	struct element *delay = element_add(st, st->root, "delay", "urn:xmpp:delay");
 	const struct jid *own = home_jid(c->home);
-	int64_t us = record >> ID_TIME_SHIFT;
-	time_t seconds = (time_t)(us / 1000000);
-	struct tm tm;
-	char stamp[32];
+	char stamp[STAMP_SIZE];
 
-	gmtime_r(&seconds, &tm);
-	strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &tm);
 	element_setf(st, delay, "from", "%.*s", (int)jid_domain_len(own), jid_domain(own));
-	element_setf(st, delay, "stamp", "%s.%03dZ", stamp, (int)(us / 1000 % 1000));
+	element_set(st, delay, "stamp", stamp_write(record >> ID_TIME_SHIFT, stamp));
 	return stanza_seal(st);
 }
 

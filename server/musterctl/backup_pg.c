@@ -128,8 +128,10 @@ static bool query_number(struct call *c, PGconn *pg, const char *sql, json_int_t
 static bool count_tables(struct call *c, PGconn *pg, json_t *tables, json_int_t *schema)
 {
 	PGresult *names = query(c, pg,
-	                        "select tablename, quote_ident(tablename) from pg_tables"
-	                        " where schemaname = any (current_schemas(false)) order by 1");
+	                        "select relname, quote_ident(relname) from pg_class"
+	                        " where relkind in ('r', 'p') and not relispartition"
+	                        " and relnamespace::regnamespace::text = any (current_schemas(false))"
+	                        " order by 1");
 	bool ok = names != NULL;
 
 	for (int i = 0; ok && i < PQntuples(names); i++) {

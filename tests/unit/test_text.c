@@ -8,6 +8,7 @@
 
 #include "base64.h"
 #include "digest.h"
+#include "stamp.h"
 #include "text.h"
 
 static void test_fold(void **state)
@@ -76,6 +77,51 @@ static void test_wrap(void **state)
 	buffer_free(&b);
 }
 
+static void test_stamp(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t us;
+	} good[] = {
+		{ "1970-01-01T00:00:00Z", 0 },
+		{ "1969-07-21T02:56:15Z", -14159025000000 }, /* XEP-0082 section 4 */
+		{ "1969-07-20T21:56:15-05:00", -14159025000000 },
+		{ "2026-11-22T10:36:20.5Z", 1795343780500000 },
+		{ "2026-11-22T10:36:20.123456789+00:00", 1795343780123456 },
+		{ "9999-12-31T23:59:59Z", 253402300799000000 },
+	};
+	static const char *const bad[] = {
+		"",
+		"yesterday",
+		"2026-11-22",
+		"2026-11-22T10:36:20",
+		"2026-11-22T10:36Z",
+		"2026-13-22T10:36:20Z",
+		"2026-00-22T10:36:20Z",
+		"2026-11-00T10:36:20Z",
+		"2026-11-22T24:36:20Z",
+		"2026-11-22T10:36:20.Z",
+		"2026-11-22T10:36:20ZZ",
+		"2026-11-22T10:36:20+5:00",
+		"2026-11-22T10:36:20+0500",
+		"12026-11-22T10:36:20Z",
+		" 2026-11-22T10:36:20Z",
+	};
+	char out[STAMP_SIZE];
+	int64_t us;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(good); i++) {
+		assert_true(stamp_read(good[i].text, &us));
+		assert_int_equal(us, good[i].us);
+	}
+	for (size_t i = 0; i < COUNT_OF(bad); i++)
+		if (stamp_read(bad[i], &us))
+			fail_msg("took \"%s\"", bad[i]);
+	assert_string_equal(stamp_write(1795343780123456, out), "2026-11-22T10:36:20.123Z");
+	assert_string_equal(stamp_write(0, out), "1970-01-01T00:00:00.000Z");
+}
+
 static void test_base64_is_strict(void **state)
 {
 	static const char *const bad[] = {
@@ -109,6 +155,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_fold), cmocka_unit_test(test_sha1),
 		                                   cmocka_unit_test(test_wrap),
+		                                   cmocka_unit_test(test_stamp),
 		                                   cmocka_unit_test(test_base64_is_strict) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,193 @@
+/* page.c - one page of an archive: its messages, then what page that was (XEP-0313 section 4.2 and 4.3). Pages
+ * are found by key: the first and the last of a million messages cost the same. */
+#include <string.h>
+
+#include "archive.h"
+
+#define PAGE_BYTES 262144 /* beyond it the rest of a page is left to the next one */
+
+/* ---- the statements. One message more than a page has says whether there are more. */
+
+#define COLUMNS                                                                                            \
+	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from entry e"                        \
+	" join record r on r.id = e.record left join record t on t.id = e.retraction where e.owner = $1"
+#define FORWARD " and e.id > $2 and e.id < $3 order by e.id limit 51"
+#define BACKWARD " and e.id > $2 and e.id < $3 order by e.id desc limit 51"
+#define WITH_FORWARD " and e.peer = $2 and e.id > $3 and e.id < $4 order by e.id limit 51"
+#define WITH_BACKWARD " and e.peer = $2 and e.id > $3 and e.id < $4 order by e.id desc limit 51"
+#define FULL_FORWARD                                                                                       \
+	" and e.peer = $2 and e.id > $3 and e.id < $4 and $5 in (r.sender, r.recipient) order by e.id"     \
+	" limit 51"
+#define FULL_BACKWARD                                                                                      \
+	" and e.peer = $2 and e.id > $3 and e.id < $4 and $5 in (r.sender, r.recipient) order by e.id"     \
+	" desc limit 51"
+
+static const struct sql sql_all[] = {
+	{ .name = "archive_forward", .text = COLUMNS FORWARD },
+	{ .name = "archive_backward", .text = COLUMNS BACKWARD },
+};
+static const struct sql sql_with[] = {
+	{ .name = "archive_with_forward", .text = COLUMNS WITH_FORWARD },
+	{ .name = "archive_with_backward", .text = COLUMNS WITH_BACKWARD },
+};
+static const struct sql sql_full[] = {
+	{ .name = "archive_full_forward", .text = COLUMNS FULL_FORWARD },
+	{ .name = "archive_full_backward", .text = COLUMNS FULL_BACKWARD },
+};
+
+/* Those that are named alone. */
+static const struct sql sql_ids = {
+	.name = "archive_ids",
+	.text = COLUMNS " and e.id = any (string_to_array($2, ',')::bigint[]) order by e.id",
+	.sqlite = COLUMNS " and e.id in (select value from json_each('[' || $2 || ']')) order by e.id",
+};
+static const struct sql sql_missing = {
+	.name = "archive_missing",
+	.text = "select count(*) from unnest(string_to_array($1, ',')::bigint[]) n"
+		" where not exists (select 1 from entry e where e.owner = $2 and e.id = n)",
+	.sqlite = "select count(*) from json_each('[' || $1 || ']') n"
+		  " where not exists (select 1 from entry e where e.owner = $2 and e.id = n.value)",
+};
+
+/* ---- answers */
+
+/* The session that has asked, if it is still there. */
+static struct session *find_asker(struct ctx *c)
+{
+	const struct query *q = c->own;
+	struct session *s = session_find(c->home, jid_resource(c->from));
+
+	return s && s->id == q->session ? s : NULL;
+}
+
+static void add_message(struct stanza *st, struct element *forwarded, const struct rows *r, unsigned i)
+{
+	const char *text = rows_text(r, i, 3);
+	struct stanza *stored = stanza_parse(text, strlen(text));
+	struct element *message = element_add(st, forwarded, "message", NULL);
+
+	element_set(st, message, "from", rows_text(r, i, 1));
+	element_set(st, message, "to", rows_text(r, i, 2));
+	if (!stored)
+		return;
+	for (const struct attribute *a = stored->root->attributes; a; a = a->next)
+		element_set(st, message, a->ns ? "xml:lang" : a->name, a->value);
+	for (const struct element *e = stored->root->children; e; e = e->next)
+		element_copy(st, message, e);
+	stanza_unref(stored);
+}
+
+static void send_result(struct ctx *c, struct session *s, const struct rows *r, unsigned i)
+{
+	const struct query *q = c->own;
+	struct stanza *st = stanza_new(STANZA_MESSAGE, MESSAGE_NORMAL, NULL);
+	struct element *result = element_add(st, st->root, "result", MAM_NS), *forwarded, *delay;
+	int64_t id = rows_int(r, i, 0);
+	char stamp[STAMP_SIZE];
+
+	if (q->queryid)
+		element_set(st, result, "queryid", q->queryid);
+	element_setf(st, result, "id", "%lld", (long long)id);
+	forwarded = element_add(st, result, "forwarded", "urn:xmpp:forward:0");
+	delay = element_add(st, forwarded, "delay", "urn:xmpp:delay");
+	element_set(st, delay, "stamp", stamp_write(id >> ID_TIME_SHIFT, stamp));
+	add_message(st, forwarded, r, i);
+	deliver(c, s, c->to, c->from, stanza_seal(st), 0, 1);
+}
+
+static void add_id(struct ctx *c, struct stanza *st, struct element *set, const char *name, int64_t id)
+{
+	element_add_text(st, set, name, RSM_NS, arena_printf(&c->scratch, "%lld", (long long)id));
+}
+
+/* XEP-0313 section 4.3.2: which page that was. `first` and `last` are in the archive's order, however the
+ * page was turned. */
+static enum verdict send_fin(struct ctx *c, const struct rows *r, unsigned n, bool is_complete)
+{
+	const struct query *q = c->own;
+	struct stanza *result = reply_new(c);
+	struct element *fin = element_add(result, result->root, "fin", MAM_NS), *set;
+	int64_t first, last;
+
+	if (is_complete)
+		element_set(result, fin, "complete", "true");
+	set = element_add(result, fin, "set", RSM_NS);
+	if (n > 0) {
+		first = rows_int(r, q->is_backward ? n - 1 : 0, 0);
+		last = rows_int(r, q->is_backward ? 0 : n - 1, 0);
+		add_id(c, result, set, "first", first);
+		add_id(c, result, set, "last", last);
+	}
+	return reply(c, result);
+}
+
+/* How many of the rows are this page. */
+static unsigned page_rows(const struct query *q, const struct rows *r)
+{
+	unsigned n = rows_count(r) < q->max ? rows_count(r) : q->max;
+	size_t bytes = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		bytes += strlen(rows_text(r, i, 3));
+		if (bytes > PAGE_BYTES && i > 0)
+			return i;
+	}
+	return n;
+}
+
+static enum verdict on_page(struct ctx *c, const struct rows *r)
+{
+	const struct query *q = c->own;
+	struct session *s = find_asker(c);
+	unsigned n;
+
+	if (!s)
+		return DONE;
+	s->archive_queries--;
+	if (rows_status(r) != STORE_OK)
+		return refuse_unstored(c, r);
+	n = page_rows(q, r);
+	for (unsigned i = 0; i < n; i++)
+		send_result(c, s, r, q->is_backward != q->is_flipped ? n - 1 - i : i);
+	return send_fin(c, r, n, n == rows_count(r));
+}
+
+static enum verdict fetch_page(struct ctx *c)
+{
+	const struct query *q = c->own;
+	int64_t owner = home_account(c->home);
+
+	if (q->ids)
+		return fetch(c, on_page, &sql_ids, PARAMS(P_INT(owner), P_TEXT(q->ids)));
+	if (!q->with)
+		return fetch(c, on_page, &sql_all[q->is_backward],
+		             PARAMS(P_INT(owner), P_INT(q->low), P_INT(q->high)));
+	if (strcmp(q->with, q->with_bare) == 0)
+		return fetch(c, on_page, &sql_with[q->is_backward],
+		             PARAMS(P_INT(owner), P_TEXT(q->with), P_INT(q->low), P_INT(q->high)));
+	return fetch(
+	    c, on_page, &sql_full[q->is_backward],
+	    PARAMS(P_INT(owner), P_TEXT(q->with_bare), P_INT(q->low), P_INT(q->high), P_TEXT(q->with)));
+}
+
+static enum verdict on_missing(struct ctx *c, const struct rows *r)
+{
+	struct session *s = find_asker(c);
+
+	if (!s)
+		return DONE;
+	if (rows_status(r) == STORE_OK && rows_int(r, 0, 0) == 0)
+		return fetch_page(c);
+	s->archive_queries--;
+	return rows_status(r) == STORE_OK ? refuse(c, ITEM_NOT_FOUND, "There is no message with this id.")
+	                                  : refuse_unstored(c, r);
+}
+
+enum verdict page_start(struct ctx *c)
+{
+	const struct query *q = c->own;
+
+	if (!*q->named)
+		return fetch_page(c);
+	return fetch(c, on_missing, &sql_missing, PARAMS(P_TEXT(q->named), P_INT(home_account(c->home))));
+}
