@@ -205,6 +205,8 @@ void pass_free(struct pass *p);
 /* Lets an envelope leave the home for reactor `target`: at once when nothing holds it back, else through
  * the outbox. */
 void pass_emit(struct pass *p, struct envelope *e, unsigned target);
+/* Whether the write that puts a message on record has been refused lately. */
+bool record_has_failed(const struct reactor *r, int64_t record);
 /* Runs a lifecycle event of a home; `s` may be NULL. Handlers of SLEEP and GONE may not wait. */
 void pass_event(struct home *h, enum event event, struct session *s);
 /* Runs one handler in a pass of its own (timers); `own` is its ctx.own. */

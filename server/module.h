@@ -241,6 +241,7 @@ struct session {
 	bool wants_blocks;         /* has asked for the block list: gets pushes (XEP-0191 section 3.3) */
 	bool fetches_archive;      /* has asked for a page of its archive (module archive) */
 	uint8_t archive_queries;   /* such questions that have no answer yet */
+	bool wants_carbons;        /* gets copies of what other sessions send and get (XEP-0280) */
 	bool is_ending;            /* its stream is gone */
 	unsigned unsettled;        /* how often session_settle has asked and got no answer yet */
 	struct directed *directed; /* noted by the presence module */
@@ -282,7 +283,8 @@ bool message_is_content(const struct stanza *st);
 void route(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st);
 /* Writes to one session of this home. `entry`: the message's id in the owner's index (or 0), and `copies`:
  * to how many sessions it is delivered. A message whose stream dies before it was written comes back to
- * this home with them and passes COPY and ACT again (ctx.is_returned). */
+ * this home with them and passes COPY and ACT again (ctx.is_returned). With `copies` 0 it is said beside the
+ * message in hand: it leaves if that can be put on record, and never comes back. */
 void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to,
              struct stanza *st, int64_t entry, unsigned copies);
 

@@ -173,7 +173,7 @@ void record_failed(struct reactor *r, int64_t record)
 	r->failed_records[r->failed_count++ % COUNT_OF(r->failed_records)] = record;
 }
 
-static bool record_has_failed(const struct reactor *r, int64_t record)
+bool record_has_failed(const struct reactor *r, int64_t record)
 {
 	for (unsigned i = 0; i < COUNT_OF(r->failed_records) && i < r->failed_count; i++)
 		if (r->failed_records[i] == record)
@@ -216,9 +216,11 @@ static bool pass_is_before_copy(const struct pass *p)
 void pass_go(struct pass *p)
 {
 	enum verdict v = PASS;
+	bool is_kept =
+	    false; /* behind KEEP, and has waited: nothing that is done from here on makes it wait again */
 
 	while (v == PASS) {
-		if (!pass_is_before_copy(p)) {
+		if (!is_kept && !pass_is_before_copy(p)) {
 			if (pass_must_wait(p)) {
 				home_outbox_add(p->ctx.home, p->ticket, p, NULL, 0);
 				return;
@@ -227,6 +229,7 @@ void pass_go(struct pass *p)
 				v = pass_fail(p);
 				break;
 			}
+			is_kept = true;
 		}
 		v = pass_step(p);
 	}

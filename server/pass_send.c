@@ -101,6 +101,7 @@ void deliver(struct ctx *c, struct session *s, const struct jid *from, const str
 	e->trace = c->trace;
 	e->entry = entry;
 	e->count = copies;
+	e->record = copies ? 0 : c->record;
 	e->session = s->id;
 	e->stream = s->stream_id;
 	e->stream_reactor = s->stream_reactor;

@@ -42,6 +42,10 @@ void session_write(struct home *h, struct envelope *e)
 {
 	struct session *s = session_by_id(h, e->session);
 
+	if (e->record && record_has_failed(h->reactor, e->record)) { /* it was said beside that */
+		envelope_free(h->reactor, e);
+		return;
+	}
 	if (s) { /* else the stream that it had gives back what goes back */
 		e->stream = s->stream_id;
 		e->stream_reactor = s->stream_reactor;

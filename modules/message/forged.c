@@ -11,6 +11,11 @@ static bool is_forged(const struct ctx *c, const struct element *e)
 	struct jid *from;
 	bool is_own;
 
+	if (!e->ns)
+		return false;
+	if (strcmp(e->ns, CARBONS_NS) ==
+	    0) /* a copy comes from deliver, never this way: XEP-0280 section 12 */
+		return strcmp(e->name, "private") != 0;
 	if (!element_is(e, "delay", "urn:xmpp:delay"))
 		return false;
 	text = element_get(e, "from");

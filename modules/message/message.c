@@ -1,4 +1,4 @@
-/* message.c - RFC 6121 section 8.5: which of a user's sessions get a message. */
+/* message.c - RFC 6121 section 8.5: which of a user's sessions get a message, and which a copy. */
 #include "message.h"
 
 #include <string.h>
@@ -13,27 +13,27 @@ struct session *message_best(struct home *h)
 	return best;
 }
 
-static void deliver_copies(struct ctx *c, int8_t priority, unsigned copies)
+/* To all that take it, and a copy to those who want one; how many have taken it. */
+static unsigned deliver_to(struct ctx *c, const struct takers *takers)
 {
+	unsigned taken = 0, due = 0;
 	struct session *s;
 
 	SESSION_EACH (s, c->home)
-		if (session_is_reachable(s) && s->priority >= priority)
-			deliver(c, s, c->from, c->to, stanza_ref(c->stanza), c->entry, copies);
-}
-
-/* To all reachable sessions with at least that priority; how many there were. */
-static unsigned deliver_from(struct ctx *c, int8_t priority)
-{
-	unsigned copies = 0;
-	struct session *s;
-
+		if (takes(takers, s))
+			taken++;
+		else
+			due += s->wants_carbons;
+	if (due && (taken || c->entry || c->stanza->type == MESSAGE_ERROR))
+		due = carbons_due(c, takers, taken > 0);
+	else
+		due = 0;
 	SESSION_EACH (s, c->home)
-		if (session_is_reachable(s) && s->priority >= priority)
-			copies++;
-	if (copies)
-		deliver_copies(c, priority, copies);
-	return copies;
+		if (takes(takers, s))
+			deliver(c, s, c->from, c->to, stanza_ref(c->stanza), c->entry, taken + due);
+	if (due)
+		carbons_received(c, takers, taken > 0, taken ? taken + due : 0);
+	return taken;
 }
 
 /* Chat and normal messages: the most available sessions (section 8.5.2.1.1); if there is none it waits in
@@ -41,21 +41,51 @@ static unsigned deliver_from(struct ctx *c, int8_t priority)
 static enum verdict to_account(struct ctx *c)
 {
 	struct session *best = message_best(c->home);
-	unsigned copies = best ? deliver_from(c, best->priority) : 0;
+	struct takers takers = TAKERS_NONE;
+	unsigned taken;
 
+	if (best)
+		takers.priority = best->priority;
+	taken = deliver_to(c, &takers);
 	if (c->entry) {
-		offline_note(c, copies);
+		offline_note(c, taken);
 		return DONE;
 	}
-	if (copies || !message_is_content(c->stanza))
+	if (taken || !message_is_content(c->stanza))
 		return DONE; /* nobody misses a typing notice */
 	return refuse(c, SERVICE_UNAVAILABLE, NULL);
 }
 
 static enum verdict to_session(struct ctx *c, struct session *s)
 {
-	deliver(c, s, c->from, c->to, stanza_ref(c->stanza), c->entry, 1);
+	if (is_alone(s))
+		deliver(c, s, c->from, c->to, stanza_ref(c->stanza), c->entry, 1);
+	else
+		(void)deliver_to(c, &(struct takers){ .one = s });
 	if (c->entry)
+		offline_note(c, 1);
+	return DONE;
+}
+
+/* A replay delivers it, or has done so, to one session: the others get their copies now. */
+static enum verdict to_replay(struct ctx *c, struct session *s)
+{
+	struct takers takers = { .one = s ? s : offline_reader(c) };
+
+	if (!c->is_returned && takers.one && carbons_due(c, &takers, true))
+		carbons_received(c, &takers, true, 0);
+	return DONE;
+}
+
+static enum verdict on_returned(struct ctx *c)
+{
+	if (!offline_all_returned(c))
+		return DONE;
+	if (is_copy(c->stanza)) /* the message itself has come back before */
+		return c->entry ? offline_again(c) : DONE;
+	if (!is_blocked(c->home, c->from))
+		return PASS;
+	if (c->entry) /* meanwhile: as in a replay */
 		offline_note(c, 1);
 	return DONE;
 }
@@ -63,16 +93,12 @@ static enum verdict to_session(struct ctx *c, struct session *s)
 static enum verdict on_in(struct ctx *c)
 {
 	struct session *s = jid_has_resource(c->to) ? session_find(c->home, jid_resource(c->to)) : NULL;
+	enum verdict v = c->is_returned ? on_returned(c) : PASS;
 
-	if (c->is_returned && !offline_all_returned(c))
-		return DONE;
-	if (c->is_returned && is_blocked(c->home, c->from)) { /* meanwhile: as in a replay */
-		if (c->entry)
-			offline_note(c, 1);
-		return DONE;
-	}
+	if (v != PASS)
+		return v;
 	if (c->entry && !offline_may_deliver(c))
-		return DONE;
+		return to_replay(c, s);
 	if (s) /* section 8.5.3.1 */
 		return to_session(c, s);
 	switch ((enum stanza_type)c->stanza->type) {
@@ -81,11 +107,12 @@ static enum verdict on_in(struct ctx *c)
 		return to_account(c); /* sections 8.5.2 and 8.5.3.2.1 */
 	case MESSAGE_HEADLINE:
 		if (!jid_has_resource(c->to))
-			deliver_from(c, 0);
+			(void)deliver_to(c, &(struct takers){ .priority = 0 });
 		return DONE;
 	case MESSAGE_GROUPCHAT: /* section 8.5.2.1.1: never to an account */
 		return refuse(c, SERVICE_UNAVAILABLE, NULL);
-	default:
+	default: /* an error: only for the copies */
+		(void)deliver_to(c, &(struct takers)TAKERS_NONE);
 		return DONE;
 	}
 }
@@ -93,21 +120,29 @@ static enum verdict on_in(struct ctx *c)
 static const struct hook hooks[] = {
 	ON_LOAD(HOME_USER, &offline_sql_load, offline_loaded),
 	AT_STAGE(IN, CHANGE, ON_MESSAGE, HOME_USER, message_strip),
+	AT_STAGE(OUT, COPY, ON_MESSAGE, HOME_USER, carbons_on_out),
 	AT_STAGE(IN, ACT, ON_MESSAGE, HOME_USER, on_in),
 	ON_EVENT(EVENT_SESSION_REACHABLE, HOME_USER, offline_on_reachable),
 	ON_EVENT(EVENT_SESSION_GONE, HOME_USER, offline_on_gone),
 	ON_EVENT(EVENT_SETTLED, HOME_USER, offline_on_settled),
 	ON_EVENT(EVENT_SLEEP, HOME_USER, offline_on_sleep),
+	ON_IQ_SET("urn:xmpp:carbons:2", "enable", HOME_USER, carbons_enable),
+	ON_IQ_SET("urn:xmpp:carbons:2", "disable", HOME_USER, carbons_disable),
 	HOOKS_END,
 };
 
-static const char *const features[] = { "msgoffline", NULL }; /* XEP-0160 section 4 */
+static const char *const features[] = {
+	"msgoffline", /* XEP-0160 section 4 */
+	"urn:xmpp:carbons:2",
+	"urn:xmpp:carbons:rules:0",
+	NULL,
+};
 
 const struct module mod_message = {
 	.api = MUSTER_API,
 	.name = "message",
-	.about = "Delivers messages, at once or when somebody comes.",
-	.spec = "RFC 6121 section 8, XEP-0160, XEP-0203",
+	.about = "Delivers messages, at once or when somebody comes, and copies to a user's other clients.",
+	.spec = "RFC 6121 section 8, XEP-0160, XEP-0203, XEP-0280",
 	.features = features,
 	.hooks = hooks,
 	.home_size = sizeof(struct offline),

@@ -1,9 +1,11 @@
-/* message.h - between the files of this module: message.c says who gets a message, offline.c what nobody has
- * got yet, forged.c what only this server may say. */
+/* message.h - between the files of this module: message.c says who gets a message, carbons.c who gets a copy,
+ * offline.c what nobody has got yet, forged.c what only this server may say. */
 #ifndef MUSTER_MODULE_MESSAGE_H
 #define MUSTER_MODULE_MESSAGE_H
 
 #include "module.h"
+
+#define CARBONS_NS "urn:xmpp:carbons:2"
 
 /* A user's incoming entries that no session has taken. Those above `taken` are not taken, but for
  * `skipped`; those up to it are, but for `returned`. */
@@ -28,7 +30,31 @@ struct offline {
 		unsigned count;
 	} returned, skipped;
 	struct partial *partial; /* entries of which some copies have come back */
+	struct copied *copied;   /* carbons.c: NULL as long as there was none */
 };
+
+#define COPIED_MAX 64
+
+/* The messages that were copied last. */
+struct copied {
+	uint32_t keys[COPIED_MAX];
+	unsigned at;
+};
+
+/* Which sessions get a message itself: one, or all that can be reached and have at least a priority. */
+struct takers {
+	const struct session *one;
+	int priority;
+};
+#define TAKERS_NONE                                                                                        \
+	{                                                                                                  \
+		.priority = 128                                                                            \
+	}
+
+static inline bool takes(const struct takers *t, const struct session *s)
+{
+	return t->one ? s == t->one : session_is_reachable(s) && s->priority >= t->priority;
+}
 
 /* An incoming message that passes ACT. False: it is left to the replay that is under way, or
  * that has read it already. */
@@ -37,6 +63,26 @@ bool offline_may_deliver(struct ctx *c);
 void offline_note(struct ctx *c, unsigned copies);
 /* A copy has come back: true when it was the last of them, so that nobody has the message. */
 bool offline_all_returned(struct ctx *c);
+/* To whom a replay goes. */
+struct session *offline_reader(struct ctx *c);
+/* It was a carbon copy that has come back last: the message is left to a replay. */
+enum verdict offline_again(struct ctx *c);
+
+handler carbons_enable, carbons_disable;
+/* COPY, OUT: to the sender's other clients. */
+handler carbons_on_out;
+/* Its home has no other session: mostly so, and then there is nobody to copy to. */
+static inline bool is_alone(const struct session *s)
+{
+	return s && s->node.next == s->node.prev;
+}
+/* To how many sessions the message in hand is to be copied, beside its takers; `is_taken`: there are some. Where
+ * nobody takes it, who is not available yet gets it when it is. */
+unsigned carbons_due(struct ctx *c, const struct takers *takers, bool is_taken);
+/* Does so. `copies` as in deliver. */
+void carbons_received(struct ctx *c, const struct takers *takers, bool is_taken, unsigned copies);
+/* Whether it is such a copy: only this server makes one. */
+bool is_copy(const struct stanza *st);
 
 /* CHANGE, IN: takes forged elements out. */
 handler message_strip;

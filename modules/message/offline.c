@@ -112,6 +112,7 @@ void offline_free(void *data)
 	}
 	ids_clear(&o->returned);
 	ids_clear(&o->skipped);
+	mem_free(o->copied);
 }
 
 static void mark_store(struct ctx *c, struct offline *o, int64_t mark)
@@ -416,6 +417,27 @@ static enum verdict on_page(struct ctx *c, const struct rows *r)
 	if (bytes) /* the last page too: what waits in the outbox for its commit leaves before these */
 		return replay_wait(c, o, s);
 	return i == n && n < PAGE && o->known == o->newest ? replay_done(c, o) : replay_next(c, o);
+}
+
+enum verdict offline_again(struct ctx *c)
+{
+	struct offline *o = home_data(c);
+
+	note_waiting(o, c->entry);
+	mark_soon(c, o);
+	o->must_repeat |= o->is_replaying;
+	return replay_start(c, o) == HELD ? HELD : DONE;
+}
+
+struct session *offline_reader(struct ctx *c)
+{
+	const struct offline *o = home_data(c);
+	struct session *s;
+
+	SESSION_EACH (s, c->home)
+		if (s->id == o->reader)
+			return s;
+	return message_best(c->home);
 }
 
 enum verdict offline_on_reachable(struct ctx *c)
