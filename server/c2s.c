@@ -7,6 +7,7 @@
 #include "c2s_parts.h"
 #include "home.h"
 #include "log.h"
+#include "sm.h"
 
 #define TLS_NS "urn:ietf:params:xml:ns:xmpp-tls"
 
@@ -84,7 +85,7 @@ void c2s_features(struct c2s *c)
 	if (c->stream.ssl || !c->require_tls)
 		stream_add_limits(&c->stream, &b);
 	if (c->state == C2S_AUTHENTICATED) {
-		buffer_adds(&b, "<bind xmlns='" BIND_NS "'/>");
+		buffer_adds(&b, "<bind xmlns='" BIND_NS "'/><sm xmlns='" SM_NS "'/>");
 		if (c->stream.reactor->hooks->stream_features.len)
 			buffer_adds(&b, c->stream.reactor->hooks->stream_features.data);
 		host_stream_features(c->stream.reactor, c->domain, &b);
@@ -187,6 +188,13 @@ static const struct rule rules[] = {
 	{ C2S_SECURE, NULL, "iq", c2s_on_register },
 	{ C2S_AUTHENTICATED, NULL, "iq", c2s_on_bind },
 	{ C2S_BINDING, NULL, NULL, c2s_on_early },
+	{ C2S_BOUND, SM_NS, "r", c2s_on_manage },
+	{ C2S_BOUND, SM_NS, "a", c2s_on_manage },
+	{ C2S_BOUND, SM_NS, "enable", c2s_on_manage },
+	{ C2S_BINDING, SM_NS, "enable", c2s_on_early },
+	{ C2S_AUTHENTICATED, SM_NS, "resume", c2s_on_resume },
+	{ ~0U ^ C2S_LOOKING, SM_NS, "enable", c2s_on_unmanaged },
+	{ ~0U ^ C2S_LOOKING, SM_NS, "resume", c2s_on_unmanaged },
 };
 
 static bool rule_fits(const struct rule *r, const struct c2s *c, const struct stanza *st)

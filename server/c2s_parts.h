@@ -5,7 +5,8 @@
  *   c2s_register.c accounts that clients make before they log in
  *   c2s_external.c which accounts a client's certificate opens
  *   c2s_guest.c    guests
- *   c2s_session.c  bind, and the stanzas of a bound session */
+ *   c2s_session.c  bind, and the stanzas of a bound session
+ *   c2s_sm.c       stream management */
 #ifndef MUSTER_C2S_PARTS_H
 #define MUSTER_C2S_PARTS_H
 
@@ -49,6 +50,7 @@ struct c2s {
 	bool is_looked_up;     /* the client's certificate */
 	struct stanza *hasty;  /* what he said before he was told the features; or NULL */
 	bool is_guest;         /* an account for this session only */
+	bool is_managed;       /* <enable/> has gone to the home: what is said counts there */
 	uint8_t mechanism;     /* enum sasl_mechanism it has logged in by */
 	struct jid *domain;    /* of the stream */
 	struct jid *claimed;   /* the header's from: only answered to */
@@ -131,5 +133,19 @@ void c2s_on_stanza(struct c2s *c, struct stanza *st);
 void c2s_take(struct stream *s, struct envelope *e); /* ENV_BOUND, ENV_UNBOUND, ENV_CREDIT */
 void c2s_ping(struct stream *s);
 void c2s_detach(struct stream *s);
+void c2s_count(struct c2s *c, struct envelope *e); /* credit: the home is to take it */
+/* Who wants a session: the stream, and how its client has logged in. */
+void c2s_introduce(struct c2s *c, struct envelope *e);
+/* The session is there: what the client had sent meanwhile is handled. */
+void c2s_begin(struct c2s *c);
+
+/* ---- c2s_sm.c */
+
+void c2s_on_manage(struct c2s *c, struct stanza *st); /* <enable/>, <r/>, <a/> of a bound client */
+void c2s_on_resume(struct c2s *c, struct stanza *st);
+void c2s_on_unmanaged(struct c2s *c, struct stanza *st); /* out of place */
+void c2s_on_resumed(struct c2s *c, const struct envelope *e);
+/* Says, on a managed stream, what the stream itself answers to a stanza; NULL: nothing, but it counts. */
+void c2s_say_managed(struct c2s *c, struct stanza *answer, const struct jid *from);
 
 #endif

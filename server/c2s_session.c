@@ -6,6 +6,7 @@
 #include "c2s_parts.h"
 #include "module.h"
 #include "router.h"
+#include "sm.h"
 
 /* In the unit of stanza_cost. */
 #define CREDIT_EVERY (32 << 10)  /* between two credits asked of the home */
@@ -15,16 +16,26 @@
 
 /* ---- bind */
 
+/* What the stream says in answer to a stanza; NULL: nothing. With stream management the home writes it. */
+static void c2s_say(struct c2s *c, struct stanza *answer, const struct jid *from)
+{
+	if (c->is_managed)
+		c2s_say_managed(c, answer, from);
+	else if (answer)
+		stream_write(&c->stream, answer, from, c->full ? c->full : c->user);
+}
+
 /* An error answer straight from the stream, without any home: the stanza could not enter one. */
 static void c2s_refuse(struct c2s *c, struct stanza *st, enum stanza_condition condition, const char *text)
 {
 	struct jid *from;
 
-	if (stanza_is_error(st) || st->type == IQ_RESULT)
+	if (stanza_is_error(st) || st->type == IQ_RESULT) {
+		c2s_say(c, NULL, NULL);
 		return;
+	}
 	from = st->to ? jid_parse(st->to, strlen(st->to)) : NULL; /* it may be no address at all */
-	stream_write(&c->stream, stanza_error(st, condition, text), from ? from : c->user,
-	             c->full ? c->full : c->user);
+	c2s_say(c, stanza_error(st, condition, text), from ? from : c->user);
 	jid_unref(from);
 }
 
@@ -32,6 +43,23 @@ static void c2s_refuse(struct c2s *c, struct stanza *st, enum stanza_condition c
 static bool is_for_server(const struct c2s *c, const char *to)
 {
 	return !to || strcmp(to, c->domain->text) == 0 || strcmp(to, c->user->text) == 0;
+}
+
+void c2s_introduce(struct c2s *c, struct envelope *e)
+{
+	struct reactor *r = c->stream.reactor;
+
+	c->session = r->next_id++;
+	e->to = jid_ref(c->user);
+	e->home_kind = HOME_USER;
+	e->stream = c->stream.id;
+	e->stream_reactor = r->index;
+	e->session = c->session;
+	memcpy(e->peer, c->stream.peer, sizeof e->peer);
+	e->mechanism = sasl_name((enum sasl_mechanism)c->mechanism);
+	e->tls = c->stream.ssl ? SSL_get_version(c->stream.ssl) : NULL;
+	c2s_enter(c, C2S_BINDING);
+	reactor_post(r, c->home_reactor, e);
 }
 
 void c2s_on_bind(struct c2s *c, struct stanza *st)
@@ -55,8 +83,6 @@ void c2s_on_bind(struct c2s *c, struct stanza *st)
 		return;
 	}
 	e = envelope_new(r, ENV_BIND);
-	e->to = jid_ref(c->user);
-	e->home_kind = HOME_USER;
 	resource = element_child(bind, "resource", BIND_NS);
 	if (resource) {
 		const char *text = element_get_text(resource, &st->arena);
@@ -71,16 +97,8 @@ void c2s_on_bind(struct c2s *c, struct stanza *st)
 			}
 		}
 	}
-	c->session = r->next_id++;
 	c->bind_id = mem_strdup(st->id);
-	e->stream = c->stream.id;
-	e->stream_reactor = r->index;
-	e->session = c->session;
-	memcpy(e->peer, c->stream.peer, sizeof e->peer);
-	e->mechanism = sasl_name((enum sasl_mechanism)c->mechanism);
-	e->tls = c->stream.ssl ? SSL_get_version(c->stream.ssl) : NULL;
-	c2s_enter(c, C2S_BINDING);
-	reactor_post(r, c->home_reactor, e);
+	c2s_introduce(c, e);
 }
 
 void c2s_drop_early(struct c2s *c)
@@ -93,12 +111,25 @@ void c2s_drop_early(struct c2s *c)
 	}
 }
 
+void c2s_begin(struct c2s *c)
+{
+	struct envelope *early;
+
+	stream_watch(&c->stream);
+	c2s_enter(c, C2S_BOUND);
+	while ((early = c->early)) {
+		c->early = early->next;
+		if (!c->stream.is_closing)
+			c2s_stanza(&c->stream, stanza_ref(early->stanza));
+		envelope_free(c->stream.reactor, early);
+	}
+}
+
 static void on_bound(struct c2s *c, const struct envelope *e)
 {
 	struct stanza *result = stanza_new(STANZA_IQ, IQ_RESULT, c->bind_id);
 	struct element *bind = element_add(result, result->root, "bind", BIND_NS);
 	struct reactor *r = c->stream.reactor;
-	struct envelope *early;
 
 	if (!hosts_find(r->hosts, jid_domain(c->user), jid_domain_len(c->user))) { /* removed meanwhile */
 		stanza_unref(result);
@@ -110,27 +141,26 @@ static void on_bound(struct c2s *c, const struct envelope *e)
 	stream_write(&c->stream, stanza_seal(result), NULL, NULL);
 	mem_free(c->bind_id);
 	c->bind_id = NULL;
-	stream_watch(&c->stream);
-	c2s_enter(c, C2S_BOUND);
-	while ((early = c->early)) { /* what the client had sent meanwhile */
-		c->early = early->next;
-		if (!c->stream.is_closing)
-			c2s_on_stanza(c, early->stanza);
-		envelope_free(c->stream.reactor, early);
-	}
+	c2s_begin(c);
 }
 
 /* RFC 6120 sections 7.6.2.1 and 7.7.2.2. What the client had sent meanwhile was for a session that is not. */
-static void on_unbound(struct c2s *c, enum stanza_condition condition)
+static void on_unbound(struct c2s *c, const struct envelope *e)
 {
-	struct stanza *bind = stanza_seal(stanza_new(STANZA_IQ, IQ_SET, c->bind_id));
+	enum stanza_condition condition = (enum stanza_condition)e->condition;
+	struct stanza *bind;
 
-	stream_write(&c->stream,
-	             stanza_error(bind, condition,
-	                          condition == CONFLICT ? "Another client has this resource."
-	                                                : "Too many sessions of this account."),
-	             NULL, NULL);
-	stanza_unref(bind);
+	if (e->stanza) { /* it wanted to resume one */
+		stream_write(&c->stream, stanza_ref(e->stanza), NULL, NULL);
+	} else {
+		bind = stanza_seal(stanza_new(STANZA_IQ, IQ_SET, c->bind_id));
+		stream_write(&c->stream,
+		             stanza_error(bind, condition,
+		                          condition == CONFLICT ? "Another client has this resource."
+		                                                : "Too many sessions of this account."),
+		             NULL, NULL);
+		stanza_unref(bind);
+	}
 	mem_free(c->bind_id);
 	c->bind_id = NULL;
 	c2s_drop_early(c);
@@ -187,7 +217,7 @@ static struct jid *c2s_to(struct c2s *c, const char *to)
 	return j;
 }
 
-static void c2s_count(struct c2s *c, struct envelope *e)
+void c2s_count(struct c2s *c, struct envelope *e)
 {
 	uint32_t cost = stanza_cost(e->stanza);
 
@@ -223,8 +253,11 @@ static void c2s_route(struct c2s *c, struct stanza *st)
 		return;
 	}
 	if (c->is_guest && !c2s_guest_may(c, to)) {
-		if (!stanza_is_error(st) && st->type != IQ_RESULT)
-			stream_write(&c->stream, stanza_error(st, NOT_ALLOWED, GUEST_TEXT), to, c->full);
+		c2s_say(c,
+		        stanza_is_error(st) || st->type == IQ_RESULT
+		            ? NULL
+		            : stanza_error(st, NOT_ALLOWED, GUEST_TEXT),
+		        to);
 		jid_unref(to);
 		stanza_unref(st);
 		return;
@@ -259,8 +292,11 @@ void c2s_take(struct stream *s, struct envelope *e)
 	if (e->kind == ENV_BOUND && c->state == C2S_BINDING) {
 		on_bound(c, e);
 		stream_resume(s, PAUSE_BIND);
+	} else if (e->kind == ENV_RESUMED && c->state == C2S_BINDING) {
+		c2s_on_resumed(c, e);
+		stream_resume(s, PAUSE_BIND);
 	} else if (e->kind == ENV_UNBOUND && c->state == C2S_BINDING) {
-		on_unbound(c, (enum stanza_condition)e->condition);
+		on_unbound(c, e);
 		stream_resume(s, PAUSE_BIND);
 	} else if (e->kind == ENV_CREDIT) {
 		c->untaken -= e->count;
@@ -272,8 +308,14 @@ void c2s_take(struct stream *s, struct envelope *e)
 /* XEP-0199 section 4.1. The answer is for the host, which minds it no more. */
 void c2s_ping(struct stream *s)
 {
-	struct stanza *ping = stanza_new(STANZA_IQ, IQ_GET, "still-there");
+	static const char r[] = "<r xmlns='" SM_NS "'/>";
+	struct stanza *ping;
 
+	if (c2s_of(s)->is_managed) { /* what asks for an acknowledgement asks whether it is there, too */
+		stream_write_text(s, r, sizeof r - 1);
+		return;
+	}
+	ping = stanza_new(STANZA_IQ, IQ_GET, "still-there");
 	element_add(ping, ping->root, "ping", "urn:xmpp:ping");
 	stream_write(s, stanza_seal(ping), c2s_of(s)->domain, c2s_of(s)->full);
 }
@@ -289,5 +331,7 @@ void c2s_detach(struct stream *s)
 	e = envelope_new(s->reactor, ENV_DETACH);
 	e->to = jid_ref(c->user);
 	e->session = c->session;
+	e->stream = s->id;
+	e->is_farewell = s->is_farewell;
 	reactor_post(s->reactor, c->home_reactor, e);
 }

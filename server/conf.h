@@ -32,9 +32,10 @@ struct node_conf {
 	const char *client_ca;     /* a file, or NULL: clients are not asked for certificates */
 	const char *module_dir;
 	const char *schema_dir;
-	int64_t reactors;  /* OPTION_WORD: auto */
-	bool move_streams; /* to the reactor of their home */
-	const char *user;  /* to run as after binding ports, or NULL */
+	int64_t reactors;     /* OPTION_WORD: auto */
+	bool move_streams;    /* to the reactor of their home */
+	const char *user;     /* to run as after binding ports, or NULL */
+	const char *location; /* where clients resume their sessions, or NULL: as they have come */
 };
 
 enum store_engine { ENGINE_SQLITE, ENGINE_POSTGRESQL };
@@ -80,6 +81,10 @@ struct limits_conf {
 	int64_t connections_before_login;
 	int64_t connections_per_address; /* one network address */
 	int64_t sessions_per_account;
+	int64_t resume_time;      /* for how long a session waits for its client; 0: not at all */
+	int64_t resume_stanzas;   /* that are not acknowledged; a session with more ends */
+	int64_t resume_bytes;     /* the same */
+	int64_t ack_time;         /* to answer when an acknowledgement is asked for */
 	int64_t bytes_per_second; /* from one stream: it is read no faster */
 	int64_t stanzas_per_second;
 	int64_t mailbox;         /* stanzas in one held home */

@@ -41,6 +41,8 @@ static const struct option node_options[] = {
 	  .help = "Move a connection to the thread of its account when it has logged in." },
 	{ ROW(OPT_TEXT, node_conf, user, NULL),
 	  .help = "User to run as once the ports are bound, when started as root." },
+	{ ROW(OPT_TEXT, node_conf, location, NULL),
+	  .help = "HOST:PORT where clients should resume broken sessions; none: as they find the domain." },
 	OPTIONS_END
 };
 
@@ -118,6 +120,14 @@ static const struct option limits_options[] = {
 	  .help = "Connections from one IPv4 address, or from one IPv6 network of 64 bits." },
 	{ ROW(OPT_INT, limits_conf, sessions_per_account, "20"), .min = 1, .max = 1000,
 	  .help = "Bound resources of one account." },
+	{ ROW(OPT_TIME, limits_conf, resume_time, "5m"), .min = 0, .max = 24 * HOUR,
+	  .help = "Time a session waits for its client when the connection has broken. 0s: it does not." },
+	{ ROW(OPT_INT, limits_conf, resume_stanzas, "5000"), .min = 100, .max = 1000000,
+	  .help = "Stanzas that a client with stream management has not acknowledged; a session with more ends." },
+	{ ROW(OPT_BYTES, limits_conf, resume_bytes, "4M"), .min = 64 * K, .max = 1 * G,
+	  .help = "The same in bytes." },
+	{ ROW(OPT_TIME, limits_conf, ack_time, "1m"), .min = 100, .max = HOUR,
+	  .help = "Time to acknowledge when the server asks; then the connection is taken for broken." },
 	{ ROW(OPT_BYTES, limits_conf, bytes_per_second, "2M"), .min = 1 * K, .max = 1 * G,
 	  .help = "How fast one stream is read, after a burst of five seconds' worth." },
 	{ ROW(OPT_INT, limits_conf, stanzas_per_second, "2000"), .min = 1, .max = 1000000,

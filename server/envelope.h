@@ -11,9 +11,12 @@ struct stream;
 
 enum envelope_kind {
 	/* to the home of `to` */
-	ENV_STANZA, /* a stanza in direction `dir`; OUT: of session `session` */
-	ENV_BIND,   /* a stream that has authenticated wants a session; `from` full: wants that resource */
-	ENV_DETACH, /* a session's stream has ended */
+	ENV_STANZA,  /* a stanza in direction `dir`; OUT: of session `session` */
+	ENV_BIND,    /* a stream that has authenticated wants a session; `from` full: wants that resource */
+	ENV_RESUME,  /* one wants a session whose stream has ended: `stanza` says which, `count` is its h */
+	ENV_DETACH,  /* a session's stream has ended */
+	ENV_MANAGE,  /* <enable/>, <r/> or <a/> of the client: session_sm.c */
+	ENV_REFUSED, /* a stanza was refused by the stream itself; `stanza` answers it, or NULL */
 	ENV_RETURNED, /* a message that a dead stream never wrote: COPY and ACT again */
 	ENV_SETTLED,  /* all that was delivered to the session before ENV_SETTLE is written */
 	ENV_KICK,     /* end the session with `session`'s id (0: all) with stream error `condition` */
@@ -24,10 +27,12 @@ enum envelope_kind {
 	/* to the stream `stream` */
 	ENV_WRITE,   /* write the stanza; from the home of `session`, by session_write */
 	ENV_BOUND,   /* the session is there: `to` is its full address, `session` its id */
-	ENV_UNBOUND, /* no session: `condition` says why */
+	ENV_RESUMED, /* the same for ENV_RESUME */
+	ENV_UNBOUND, /* no session: `condition` says why, or `stanza` */
+	ENV_ASK,     /* ask the client to acknowledge, and mind whether it answers */
 	ENV_SETTLE,  /* answer with ENV_SETTLED when all that was queued before is written */
 	ENV_CREDIT,  /* the home has taken stanzas of the stream, `count` in the unit of stanza_cost */
-	ENV_CLOSE,   /* close with stream error `condition` */
+	ENV_CLOSE,   /* close with stream error `condition`, and `stanza` beside it or NULL */
 	/* to the reactor itself */
 	ENV_MOVED, /* a stream comes to live here: stream_move.c */
 	ENV_RUN    /* call run(reactor, arg) */
@@ -44,6 +49,7 @@ struct envelope {
 	bool is_spooled;    /* its rows may still be in the spool of the reactor that it comes from, which
 	                       is stream_reactor then */
 	bool wants_credit;  /* OUT: answer with ENV_CREDIT when taken */
+	bool is_farewell;   /* ENV_DETACH: the client has closed the stream */
 	uint16_t condition; /* enum stream_condition */
 	uint32_t count;
 	uint32_t stream_reactor;
@@ -55,9 +61,10 @@ struct envelope {
 	int64_t record;  /* id of its record, 0: not on record */
 	int64_t entry;   /* id in the recipient's index */
 	int64_t transit; /* id of its transit row, 0: none */
+	uint64_t number; /* of its client's stanzas, as stream management counts them; 0: not counted */
 	const char *text; /* static: ENV_CLOSE's explanation */
 	union {
-		struct { /* ENV_BIND: the network address, and how the client logged in */
+		struct { /* ENV_BIND, ENV_RESUME: the network address, and how the client logged in */
 			char peer[48];
 			const char *mechanism, *tls; /* as in struct session */
 		};

@@ -167,10 +167,15 @@ void home_free(struct home *h)
 
 static void home_end_session(struct home *h, struct envelope *e)
 {
-	struct session *s = session_by_id(h, e->session);
+	struct session *s;
 
+	if (session_leaves(h, e))
+		return;
+	s = session_by_id(h, e->session);
 	if (s)
 		session_end(h, s);
+	else
+		resume_dropped(h, e->stream);
 	envelope_free(h->reactor, e);
 }
 
@@ -256,6 +261,9 @@ void home_handle(struct home *h, struct envelope *e)
 	case ENV_BIND:
 		session_bind(h, e);
 		return;
+	case ENV_RESUME:
+		session_resume(h, e);
+		return;
 	case ENV_DETACH:
 		home_end_session(h, e);
 		return;
@@ -296,7 +304,8 @@ static void home_kick(struct home *h, struct envelope *e)
  * are in this database; what a client asks by itself (it has a session) is answered: RFC 6121 section 4.3.2. */
 static bool envelope_wakes(const struct envelope *e)
 {
-	if (e->kind == ENV_BIND || e->kind == ENV_RETURNED || e->kind == ENV_REMOVE)
+	if (e->kind == ENV_BIND || e->kind == ENV_RESUME || e->kind == ENV_RETURNED ||
+	    e->kind == ENV_REMOVE)
 		return true;
 	if (e->kind != ENV_STANZA)
 		return false;
@@ -332,6 +341,23 @@ static struct home *home_make(struct reactor *r, struct jid *address, struct env
 	return home_new(r, address, e->home_kind ? e->home_kind : HOME_USER);
 }
 
+/* Stream management: what acts at once. True: that is all there is to it. */
+static bool home_take_managed(struct home *h, struct envelope *e)
+{
+	if (e->kind == ENV_MANAGE || e->kind == ENV_REFUSED) {
+		if (e->wants_credit)
+			home_credit(h, e);
+		if (e->kind == ENV_MANAGE)
+			session_manage(h, e);
+		else
+			session_refused(h, e);
+		return true;
+	}
+	if (h->managed && e->kind == ENV_STANZA && e->dir == OUT)
+		session_arrived(h, e);
+	return h->managed && e->kind == ENV_DETACH && session_leaves(h, e);
+}
+
 void home_take(struct reactor *r, struct envelope *e)
 {
 	/* On its way out a stanza is for the home of its sender. */
@@ -341,6 +367,8 @@ void home_take(struct reactor *r, struct envelope *e)
 	if (!h)
 		h = home_make(r, address, e);
 	if (!h)
+		return;
+	if (home_take_managed(h, e))
 		return;
 	if (e->kind == ENV_KICK)
 		home_kick(h, e);
@@ -412,6 +440,7 @@ void homes_release(struct reactor *r)
 {
 	struct list *at = r->waiting_homes.next;
 
+	sessions_committed(r);
 	while (at != &r->waiting_homes) {
 		struct home *h = CONTAINER_OF(at, struct home, waiting_node);
 

@@ -54,7 +54,7 @@ struct home {
 	int64_t newest_entry; /* its newest index id */
 	int64_t forgotten;    /* when it forgot an account: what this one had not written yet is nobody's */
 	struct list sessions;
-	unsigned session_count;
+	unsigned session_count, managed; /* all of them; those with stream management */
 	struct roster roster;
 	struct blocks blocks;   /* whom a user blocks */
 	struct home_data *data; /* of the modules that have asked for theirs */
@@ -186,6 +186,8 @@ struct pass {
 	int64_t claimed;  /* the transit row whose removal it has written, but not committed yet */
 	struct transit_late *late; /* ... and that may reach the table later; or NULL */
 	uint64_t session;          /* id of ctx.session: looked up again after each wait */
+	uint64_t number;           /* as in its envelope: told to session `sender` when it ends */
+	uint64_t sender;
 	rows_handler *then;
 	struct envelope *after_commit; /* leave when the change is committed, in this order */
 	struct envelope **after_tail;
@@ -230,8 +232,34 @@ void session_answered(struct session *s, const struct jid *to, const char *id);
 /* ENV_WRITE and ENV_SETTLE; takes it over. All that is written to a session leaves its home here, when nothing in
  * the outbox holds it back any more: so the session is looked up now, by its id. */
 void session_write(struct home *h, struct envelope *e);
-/* Tells a stream to close with a stream error. */
+/* Tells its stream to close with a stream error; then it ends. */
 void session_close_stream(struct session *s, unsigned condition, const char *text);
+/* The same with an element of an application's own (sealed; takes the reference). */
+void session_close_with(struct session *s, unsigned condition, const char *text, struct stanza *own);
+/* The same to any stream. */
+void session_tell_close(struct reactor *r, unsigned stream_reactor, uint64_t id, unsigned condition,
+                        const char *text);
+
+/* ---- session_sm.c, session_resume.c: stream management (sm.h); each takes its envelope over */
+
+void session_manage(struct home *h, struct envelope *e);  /* ENV_MANAGE */
+void session_refused(struct home *h, struct envelope *e); /* ENV_REFUSED */
+void session_resume(struct home *h, struct envelope *e);  /* ENV_RESUME */
+/* ENV_DETACH. True: taken over, as the session waits for another stream. */
+bool session_leaves(struct home *h, struct envelope *e);
+/* A stream has ended that has no session here: it may wait for one. */
+void resume_dropped(struct home *h, uint64_t stream);
+bool session_is_waiting(const struct session *s); /* it has no stream now */
+/* It ends: what its client has not acknowledged goes back through delivery. */
+void session_return_unacked(struct session *s);
+/* A stanza of a client arrives: gets its number where its session counts. */
+void session_arrived(struct home *h, struct envelope *e);
+/* Number n of that session's client has been handled, but for the commit of `ticket`. */
+void session_taken(struct home *h, uint64_t session, uint64_t n, uint64_t ticket);
+/* The write records it: h goes with that. */
+void session_record(struct home *h, uint64_t session, struct write *w, uint64_t n);
+/* After a commit. */
+void sessions_committed(struct reactor *r);
 
 /* ---- transit.c: rows of what is on its way between two homes (ARCHITECTURE, section 2) */
 

@@ -10,7 +10,7 @@
 bool home_may_refuse(const struct envelope *e)
 {
 	if (e->kind != ENV_STANZA)
-		return e->kind == ENV_BIND;
+		return e->kind == ENV_BIND || e->kind == ENV_RESUME;
 	switch ((enum stanza_type)e->stanza->type) {
 	case IQ_RESULT:
 	case IQ_ERROR:
@@ -61,7 +61,7 @@ void home_bounce(struct reactor *r, struct envelope *e, enum stanza_condition co
 	const struct stanza *st = e->stanza;
 	struct envelope *error;
 
-	if (e->kind == ENV_BIND) {
+	if (e->kind == ENV_BIND || e->kind == ENV_RESUME) {
 		error = envelope_new(r, ENV_CLOSE);
 		error->stream = e->stream;
 		error->condition = STREAM_RESOURCE_CONSTRAINT;
@@ -119,6 +119,8 @@ static void mailbox_fold(struct home *h, const struct envelope *latest)
 		h->reactor->counts.mailboxed--;
 		if (old->wants_credit)
 			home_credit(h, old);
+		if (old->number)
+			session_taken(h, old->session, old->number, 0);
 		envelope_free(h->reactor, old);
 		return;
 	}

@@ -194,6 +194,7 @@ void home_idle(struct home *h)
 void homes_init(struct reactor *r)
 {
 	list_init(&r->absents);
+	list_init(&r->owing);
 	homes_reload_init(r);
 	timer_init(&r->sleep_timer, on_sleep_timer);
 }

@@ -247,6 +247,7 @@ struct session {
 	struct directed *directed; /* noted by the presence module */
 	/* the rest is the core's */
 	struct unanswered *unanswered; /* IQ requests it has got and not answered */
+	struct sm *sm;                 /* stream management (XEP-0198), where its client has enabled it */
 	uint32_t stream_reactor;
 	uint64_t stream_id;          /* 0: no stream attached */
 	int64_t since;               /* when it was bound: Unix time in microseconds */

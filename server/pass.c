@@ -67,6 +67,8 @@ void pass_end(struct pass *p)
 {
 	if (p->envelope && p->ctx.dir == IN && p->envelope->transit)
 		transit_end(p->ctx.home->reactor, p->envelope); /* nobody has claimed it */
+	if (p->number)
+		session_taken(p->ctx.home, p->sender, p->number, p->ticket);
 	p->is_ended = true;
 	if (p->writes == 0)
 		pass_free(p);
@@ -253,6 +255,8 @@ static struct pass *pass_of_envelope(struct home *h, struct envelope *e)
 	p->ctx.is_spooled = e->is_spooled;
 	p->ctx.entry = e->entry;
 	p->ticket = e->ticket;
+	p->number = e->number;
+	p->sender = e->session;
 	p->is_arriving = e->dir == IN && e->transit;
 	return p;
 }

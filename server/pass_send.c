@@ -61,6 +61,10 @@ enum verdict pass_route(struct pass *p)
 	e->home_kind = p->to_kind;
 	e->record = c->record;
 	e->entry = c->entry;
+	if (p->is_own) /* it is done when it is done there */
+		p->number = 0;
+	else
+		e->number = 0;
 	pass_post(p, e, p->target);
 	return DONE;
 }

@@ -141,6 +141,8 @@ void record(struct ctx *c, struct write *w)
 		p->cost = stanza_cost(c->stanza);
 		c->home->uncommitted += p->cost;
 	}
+	if (p->number)
+		session_record(c->home, p->sender, w, p->number);
 	write_set_away(w, AWAY_SPOOL);
 	ticket = home_write(c->home, w, on_recorded, p);
 	if (ticket == STORE_NO_TICKET)

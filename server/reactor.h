@@ -72,6 +72,7 @@ struct reactor {
 	struct list waiting_homes; /* homes whose outbox waits for a commit */
 	struct list sleepers;      /* homes without session, the one that is idle longest first */
 	struct timer sleep_timer;
+	struct list owing;   /* sessions with stream management that wait for a commit: session_sm.c */
 	struct list absents; /* homes without account, remembered briefly; the oldest first */
 	unsigned absent_homes, waking_homes;
 	struct hash accounts;       /* homes with an account, by its id: home_reload.c */

@@ -6,6 +6,7 @@
 #include "home.h"
 #include "log.h"
 #include "router.h"
+#include "sm.h"
 #include "stream.h"
 
 struct session *session_find(struct home *h, const char *resource)
@@ -50,22 +51,47 @@ void session_write(struct home *h, struct envelope *e)
 		e->stream = s->stream_id;
 		e->stream_reactor = s->stream_reactor;
 	}
-	reactor_post(h->reactor, e->stream_reactor, e);
+	if (!s || !s->sm)
+		reactor_post(h->reactor, e->stream_reactor, e);
+	else if (e->kind == ENV_WRITE)
+		sm_write(s, e);
+	else
+		sm_settle(s, e);
 }
 
-static void tell_close(struct reactor *r, unsigned stream_reactor, uint64_t id, unsigned condition,
-                       const char *text)
+static struct envelope *close_new(struct reactor *r, unsigned stream_reactor, uint64_t id,
+                                  unsigned condition, const char *text)
 {
 	struct envelope *e = to_stream(r, ENV_CLOSE, stream_reactor, id);
 
 	e->condition = (uint16_t)condition;
 	e->text = text;
-	reactor_post(r, stream_reactor, e);
+	return e;
+}
+
+void session_tell_close(struct reactor *r, unsigned stream_reactor, uint64_t id, unsigned condition,
+                        const char *text)
+{
+	reactor_post(r, stream_reactor, close_new(r, stream_reactor, id, condition, text));
+}
+
+void session_close_with(struct session *s, unsigned condition, const char *text, struct stanza *own)
+{
+	struct reactor *r = s->home->reactor;
+	struct envelope *e = close_new(r, s->stream_reactor, s->stream_id, condition, text);
+
+	e->stanza = own;
+	reactor_post(r, s->stream_reactor, e);
+	if (!s->sm)
+		return;
+	s->sm->is_final = true;
+	if (!s->stream_id)
+		session_give_up(s);
 }
 
 void session_close_stream(struct session *s, unsigned condition, const char *text)
 {
-	tell_close(s->home->reactor, s->stream_reactor, s->stream_id, condition, text);
+	session_close_with(s, condition, text, NULL);
 }
 
 /* ---- IQ requests that wait for the client's answer */
@@ -170,6 +196,8 @@ void session_end(struct home *h, struct session *s)
 	s->is_ending = true;
 	pass_event(h, EVENT_SESSION_GONE, s);
 	session_answer_all(h, s);
+	if (s->sm)
+		session_return_unacked(s);
 	log_debug("session", s->full->text, "ended");
 	r->counts.sessions--;
 	host_counts_of(r, h->jid)->sessions--;
@@ -198,6 +226,8 @@ void session_free(struct session *s)
 		directed_drop(&s->directed);
 	while (s->unanswered)
 		unanswered_drop(&s->unanswered);
+	if (s->sm)
+		sm_free(s->sm);
 	stanza_unref(s->presence);
 	jid_unref(s->full);
 	mem_free(s);
@@ -233,6 +263,21 @@ static enum conflict_policy session_conflict(const struct home *h)
 	return (enum conflict_policy)(host ? host->policy.conflict : hosts->none.policy.conflict);
 }
 
+/* Makes room for a new session where one waits for a client that has not come: the one that waits longest. */
+static bool has_room(struct home *h)
+{
+	struct session *s;
+
+	if (h->session_count < (unsigned)h->reactor->conf->limits.sessions_per_account)
+		return true;
+	SESSION_EACH (s, h)
+		if (session_is_waiting(s)) {
+			session_end(h, s);
+			return true;
+		}
+	return false;
+}
+
 /* `s` has not become a session. Takes both. */
 static void refuse_bind(struct session *s, struct envelope *e, enum stanza_condition condition)
 {
@@ -251,9 +296,11 @@ void session_bind(struct home *h, struct envelope *e)
 	struct reactor *r = h->reactor;
 	struct session *s, *old;
 	struct envelope *bound;
+	enum conflict_policy policy;
 
 	if (h->state == HOME_ABSENT) {
-		tell_close(r, e->stream_reactor, e->stream, STREAM_NOT_AUTHORIZED, "The account is gone.");
+		session_tell_close(r, e->stream_reactor, e->stream, STREAM_NOT_AUTHORIZED,
+		                   "The account is gone.");
 		envelope_free(r, e);
 		return;
 	}
@@ -261,18 +308,19 @@ void session_bind(struct home *h, struct envelope *e)
 	s->home = h;
 	s->full = session_address(h, e);
 	old = session_find(h, jid_resource(s->full));
-	if (old && session_conflict(h) == CONFLICT_REFUSE) {
+	policy = old && session_is_waiting(old) ? CONFLICT_REPLACE : session_conflict(h);
+	if (old && policy == CONFLICT_REFUSE) {
 		refuse_bind(s, e, CONFLICT);
 		return;
 	}
-	if (old && session_conflict(h) == CONFLICT_RENAME) {
+	if (old && policy == CONFLICT_RENAME) {
 		jid_unref(s->full);
 		s->full = made_address(h);
 	} else if (old) {
 		session_close_stream(old, STREAM_CONFLICT, "Another client has taken this resource.");
 		session_end(h, old);
 	}
-	if (h->session_count >= (unsigned)r->conf->limits.sessions_per_account) {
+	if (!has_room(h)) {
 		refuse_bind(s, e, RESOURCE_CONSTRAINT);
 		return;
 	}

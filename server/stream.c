@@ -185,7 +185,8 @@ void stream_shut(struct stream *s)
 	stream_kill(s);
 }
 
-static void write_error(struct buffer *b, enum stream_condition condition, const char *text)
+static void write_error(struct buffer *b, enum stream_condition condition, const char *text,
+                        const struct stanza *own)
 {
 	buffer_addf(b, "<stream:error><%s xmlns='" STREAM_ERROR_NS "'/>", condition_names[condition]);
 	if (text) {
@@ -193,13 +194,16 @@ static void write_error(struct buffer *b, enum stream_condition condition, const
 		xml_escape_text(b, text, strlen(text));
 		buffer_adds(b, "</text>");
 	}
+	if (own)
+		stanza_write(b, own, NULL, NULL);
 	buffer_adds(b, "</stream:error>");
 }
 
 /* May be called from anywhere, also while the stream is parsed; it is still alive afterwards. Between a
  * peer's end of file and its header there is no stream that could be closed: then only the
  * connection ends. */
-void stream_close(struct stream *s, enum stream_condition condition, const char *text)
+static void stream_end(struct stream *s, enum stream_condition condition, const char *text,
+                       const struct stanza *own)
 {
 	struct buffer b = { 0 };
 
@@ -213,7 +217,7 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 		log_debug(s->protocol->name, s->peer, "stream error %s: %s", condition_names[condition],
 		          text ? text : "");
 		s->protocol->open(s);
-		write_error(&b, condition, text);
+		write_error(&b, condition, text, own);
 	}
 	if (s->has_header || condition != STREAM_FINE)
 		buffer_adds(&b, "</stream:stream>");
@@ -224,6 +228,11 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 	stream_set_timer(s, GOODBYE_MS);
 	list_remove(&s->paused_node);
 	stream_update_reading(s);
+}
+
+void stream_close(struct stream *s, enum stream_condition condition, const char *text)
+{
+	stream_end(s, condition, text, NULL);
 }
 
 /* ---- silence: RFC 6120 section 4.6. That a connection is dead is TCP's to find out (listener.c);
@@ -238,10 +247,10 @@ static uint64_t answer_time(const struct stream *s)
 	return (uint64_t)(idle < ANSWER_MS ? idle : ANSWER_MS);
 }
 
-static void stream_ask(struct stream *s)
+static void stream_ask(struct stream *s, uint64_t ms)
 {
 	s->is_asked = true;
-	stream_set_timer(s, answer_time(s));
+	stream_set_timer(s, ms);
 	s->protocol->ask(s);
 }
 
@@ -261,7 +270,7 @@ static void stream_check_silence(struct stream *s)
 	else if (silent < idle || s->pauses)
 		stream_set_timer(s, (uint64_t)(silent < idle ? idle - silent : idle));
 	else
-		stream_ask(s);
+		stream_ask(s, answer_time(s));
 }
 
 void stream_watch(struct stream *s)
@@ -331,7 +340,9 @@ void stream_take(struct reactor *r, struct envelope *e)
 	else if (e->kind == ENV_SETTLE)
 		stream_take_mark(s, e);
 	else if (e->kind == ENV_CLOSE)
-		stream_close(s, e->condition, e->text);
+		stream_end(s, e->condition, e->text, e->stanza);
+	else if (e->kind == ENV_ASK)
+		stream_ask(s, (uint64_t)r->conf->limits.ack_time);
 	else
 		s->protocol->take(s, e);
 	envelope_free(r, e);

@@ -111,7 +111,10 @@ static void on_stanza(void *arg, struct stanza *st)
 
 static void on_end(void *arg)
 {
-	stream_close(arg, STREAM_FINE, NULL);
+	struct stream *s = arg;
+
+	s->is_farewell = !s->is_closing;
+	stream_close(s, STREAM_FINE, NULL);
 }
 
 static const struct xml_handlers handlers = { on_header, on_stanza, on_end };

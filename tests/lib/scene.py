@@ -172,6 +172,11 @@ class Player:
             await asyncio.to_thread(self.server.add_account, local + self.tag, host, "the secret of " + local)
 
     async def run(self, step):
+        for c in self.clients.values():
+            if c.sm:
+                self.variables[c.name + ".h"] = str(c.sm.handled)
+                self.variables[c.name + ".sent"] = str(c.sm.acknowledged + len(c.sm.sent))
+                self.variables[c.name + ".previd"] = c.sm.id or ""
         for pattern, method in STEPS:
             m = pattern.fullmatch(step.text)
             if m:
@@ -302,6 +307,36 @@ class Player:
             self.check_empty(c)
             c.drop()
             c.inbox.clear()
+
+    # ---- steps: stream management
+
+    async def step_enable(self, step, name, attributes):
+        await self.named(name)[0].enable(" " + attributes if attributes else " resume='true'")
+
+    async def step_count(self, step, name):
+        """The script has sent <enable/> and received <enabled/> by itself, or says all of it by hand."""
+        c = self.named(name)[0]
+        c.sm = xmpp.Managed()
+        c.sm.by_hand = True
+
+    async def step_resume(self, step, name):
+        await self.named(name)[0].resume()
+
+    async def step_resumed(self, step, name):
+        """The script has resumed the session by itself."""
+        c = self.named(name)[0]
+        c.jid = self.to_server(self.variables[name + ".jid"])
+
+    async def step_silent(self, step, name):
+        self.named(name)[0].sm.answers = False
+
+    async def step_acknowledge(self, step, name):
+        sm = self.named(name)[0].sm
+        sm.answers = True
+        self.named(name)[0].write("<a xmlns='%s' h='%d'/>" % (xmpp.NS_SM, sm.handled % 2 ** 32))
+
+    async def step_acknowledged(self, step, name):
+        await self.named(name)[0].acknowledged()
 
     async def step_friends(self, step, one, other):
         a, b = self.named(one)[0], self.named(other)[0]
@@ -512,6 +547,13 @@ STEPS = [
     rule(r"(.+?) (?:is|are) available", P.step_available),
     rule(r"(.+?) disconnects?", P.step_disconnect),
     rule(r"(.+?) drops?", P.step_drop),
+    rule(r"(\S+) enables stream management(?: with (.+))?", P.step_enable),
+    rule(r"(\S+) acknowledges by hand", P.step_count),
+    rule(r"(\S+) resumes", P.step_resume),
+    rule(r"(\S+) has resumed", P.step_resumed),
+    rule(r"(\S+) acknowledges nothing", P.step_silent),
+    rule(r"(\S+) acknowledges all", P.step_acknowledge),
+    rule(r"all that (\S+) has sent is acknowledged", P.step_acknowledged),
     rule(r"(\S+) and (\S+) are friends", P.step_friends),
     rule(r"(\S+) follows (\S+)", P.step_follows),
     rule(r"(\S+) sends:", P.step_send),
@@ -521,7 +563,7 @@ STEPS = [
     rule(r"(\S+) receives( in any order):", P.step_receive),
     rule(r"(.+?) receives? nothing", P.step_nothing),
     rule(r"(on prosody )?(\S+) may receive:", P.step_may_receive),
-    rule(r"server closes (\S+)(?: with (<.+>)|:|)", P.step_closed),
+    rule(r"server closes (\S+?)(?: with (<.+>)|:|)", P.step_closed),
     rule(r"admin (?:runs|is (refused)): (.+?):?", P.step_admin),
     rule(r"database runs:", P.step_database),
     rule(r"server's log says: (.+)", P.step_log_says),

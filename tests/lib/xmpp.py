@@ -27,6 +27,7 @@ NS_TLS = "urn:ietf:params:xml:ns:xmpp-tls"
 NS_SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 NS_BIND = "urn:ietf:params:xml:ns:xmpp-bind"
 NS_PING = "urn:xmpp:ping"
+NS_SM = "urn:xmpp:sm:3"
 NS_XML = "http://www.w3.org/XML/1998/namespace"
 
 # What fences are made of.
@@ -209,6 +210,32 @@ def channel_binding(name, ssl_object):
     return hashlib.sha256(ssl_object.getpeercert(True)).digest()
 
 
+class Managed:
+    """A client's half of stream management (XEP-0198). What it was sent counts from <enabled/> on."""
+
+    def __init__(self):
+        self.id = None         # for <resume/>
+        self.is_on = False     # <enabled/> has come
+        self.handled = 0       # stanzas that have come
+        self.sent = []         # the text of those that were sent and not acknowledged
+        self.acknowledged = 0  # by the server
+        self.answers = True    # <r/> at once
+        self.by_hand = False   # <r/> and <a/> are for the script
+
+    def count_sent(self, text):
+        try:
+            self.sent += [str(e) for e in parse_elements(text) if e.ns == NS_CLIENT]
+        except xml.parsers.expat.ExpatError:
+            pass  # </stream:stream>, or what a script wants to see refused
+
+    def take_h(self, h):
+        more = (h - self.acknowledged) % 2 ** 32
+        if more > len(self.sent):
+            raise Failure("the server acknowledges %d stanzas of %d" % (h, self.acknowledged + len(self.sent)))
+        self.acknowledged = h
+        del self.sent[:more]
+
+
 class Wire(asyncio.Protocol):
     """One connection of a client; what comes from one that the client has dropped is passed over."""
 
@@ -254,6 +281,7 @@ class Client:
         self.lang = None            # of stream headers
         self.is_over = True
         self.on_stanza = None       # sees every stanza first; true: it was taken
+        self.sm = None              # Managed, when it has asked for that
 
     # ---- what the network does
 
@@ -284,7 +312,28 @@ class Client:
         self.header = e
         self.arrived.set()
 
+    def on_sm(self, e):
+        """<r/>, <a/> and <enabled/>; true: the script does not see it."""
+        if e.name == "enabled":
+            self.sm.is_on, self.sm.id = True, e.get("id")
+        elif e.name == "a" and not self.sm.by_hand:
+            try:
+                self.sm.take_h(int(e.get("h")))
+            except Failure as failure:
+                self.put(EOF + ": %s" % failure)
+            self.arrived.set()
+            return True
+        elif e.name == "r" and not self.sm.by_hand:
+            if self.sm.answers:
+                self.write("<a xmlns='%s' h='%d'/>" % (NS_SM, self.sm.handled % 2 ** 32))
+            return True
+        return False
+
     def on_element(self, e):
+        if self.sm and e.ns == NS_SM and self.on_sm(e):
+            return
+        if self.sm and self.sm.is_on and e.ns == NS_CLIENT:
+            self.sm.handled += 1
         if (e.ns, e.name) in FENCES and (e.get("id") or "").startswith("fence-"):
             self.on_fence(e)
             return
@@ -304,6 +353,8 @@ class Client:
 
     def write(self, data):
         if isinstance(data, str):
+            if self.sm:
+                self.sm.count_sent(data)
             data = data.encode()
         if not self.is_over:
             self.transport.write(data)
@@ -457,6 +508,36 @@ class Client:
         await self.open_stream()
         if until == "bind":
             await self.bind()
+
+    # ---- stream management
+
+    async def enable(self, attributes):
+        self.sm = Managed()
+        self.send("<enable xmlns='%s'%s/>" % (NS_SM, attributes))
+        await self.expect(NS_SM, "enabled")
+
+    async def resume(self):
+        """A new stream up to <resumed/>; what the server has not got is sent again."""
+        sm, jid, self.sm = self.sm, self.jid, None
+        await self.login("auth")
+        await self.expect(NS_STREAMS, "features")
+        self.send("<resume xmlns='%s' previd=%s h='%d'/>" % (NS_SM, quoteattr(sm.id), sm.handled % 2 ** 32))
+        self.sm, self.jid = sm, jid
+        resumed = await self.expect(NS_SM, "resumed")
+        if resumed.get("previd") != sm.id:
+            raise Failure("resumed was another session: %s" % resumed)
+        sm.take_h(int(resumed.get("h")))
+        again, sm.sent = sm.sent, []
+        for text in again:
+            self.write(text)
+
+    async def acknowledged(self):
+        """Until the server has acknowledged all that was sent."""
+        self.write("<r xmlns='%s'/>" % NS_SM)
+        while self.sm.sent:
+            if EOF in self.inbox:
+                raise Failure("the connection ended before all was acknowledged")
+            await self.wait_arrival("the server to acknowledge %d stanzas more" % len(self.sm.sent))
 
     # ---- the end
 

@@ -1,0 +1,24 @@
+/* resumable.h - table resumable: what of a session that its client can resume survives the end of the process. While
+ * it lives that is h, which goes with the record of each message that it counts: after kill -9 its client learns
+ * from it what has arrived. When the server stops in good order it is the whole session. */
+#ifndef MUSTER_RESUMABLE_H
+#define MUSTER_RESUMABLE_H
+
+#include "home.h"
+#include "sm.h"
+
+/* The key of the row: of an id only its hash is stored. */
+int64_t resumable_key(const char *id);
+
+/* The session gets its row. */
+void resumable_insert(struct session *s);
+/* Adds h, as it is when this write is committed, to that which records its client's stanza number n. */
+void resumable_count(struct session *s, struct write *w, uint64_t n);
+/* The same later, where an earlier stanza took longer than the record of a later one. */
+void resumable_catch_up(struct session *s);
+/* It has ended. `is_lost`: its client does not know that, and may ask for h. */
+void resumable_end(struct session *s, bool is_lost);
+/* Reads the h of a session that has ended, for ENV_RESUME, and answers that; takes it over. */
+void resumable_refuse(struct home *h, struct envelope *e);
+
+#endif
