@@ -1,7 +1,28 @@
 /* record.c - every message is on record before it is delivered (ARCHITECTURE, section 2): one row in `record` per
- * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records is
- * its policy (column records of table host). */
+ * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records, and which
+ * wishes of senders it heeds there, is its policy, and everybody may know it. */
 #include "module.h"
+
+#define FORM_NS "jabber:x:data"
+
+/* ---- what is put on record */
+
+static bool has_hint(const struct ctx *c, enum hint hint)
+{
+	return home_obeys(c->home, hint) &&
+	       element_child(c->stanza->root, hint_names[hint], "urn:xmpp:hints") != NULL;
+}
+
+/* XEP-0334 section 4. What is not to be kept for ever is not kept at all: the record is where it would wait. */
+static bool is_to_record(const struct ctx *c)
+{
+	if (!home_records(c->home))
+		return false;
+	if (!message_is_content(c->stanza))
+		return (c->stanza->type == MESSAGE_CHAT || c->stanza->type == MESSAGE_NORMAL) &&
+		       has_hint(c, HINT_STORE);
+	return !has_hint(c, HINT_NO_STORE) && !has_hint(c, HINT_NO_PERMANENT_STORE);
+}
 
 static const struct sql sql_record = {
 	.name = "record_insert",
@@ -43,7 +64,7 @@ static enum verdict on_out(struct ctx *c)
 	struct write *w;
 	int64_t id;
 
-	if (!home_records(c->home) || !message_is_content(c->stanza))
+	if (!is_to_record(c))
 		return PASS;
 	c->record = record_id_new(c);
 	w = begin_write(c);
@@ -64,7 +85,7 @@ static enum verdict on_in(struct ctx *c)
 	bool is_recorded = c->record != 0;
 	struct write *w;
 
-	if (c->entry || !home_records(c->home) || !message_is_content(c->stanza))
+	if (c->entry || !is_to_record(c))
 		return PASS;
 	if (!is_recorded)
 		c->record = record_id_new(c);
@@ -77,7 +98,38 @@ static enum verdict on_in(struct ctx *c)
 	return PASS;
 }
 
+/* ---- what users see of it: a form in the host's answer to disco#info (XEP-0128) */
+
+static struct element *field_new(struct stanza *st, struct element *form, const char *var)
+{
+	struct element *field = element_add(st, form, "field", FORM_NS);
+
+	element_set(st, field, "var", var);
+	return field;
+}
+
+static enum verdict on_disco(struct ctx *c)
+{
+	struct stanza *st;
+	struct element *query = disco_element(c, &st), *form, *field;
+
+	form = element_add(st, query, "x", FORM_NS);
+	element_set(st, form, "type", "result");
+	field = field_new(st, form, "FORM_TYPE");
+	element_set(st, field, "type", "hidden");
+	element_add_text(st, field, "value", FORM_NS, "urn:muster:record");
+	element_add_text(st, field_new(st, form, "record"), "value", FORM_NS, home_record_policy(c->home));
+	field = field_new(st, form, "hints");
+	for (unsigned i = 0; hint_names[i]; i++)
+		if (home_obeys(c->home, (enum hint)i))
+			element_add_text(st, field, "value", FORM_NS, hint_names[i]);
+	return PASS;
+}
+
+static const char *const features[] = { "urn:xmpp:hints", NULL };
+
 static const struct hook hooks[] = {
+	ON_EVENT(EVENT_DISCO_INFO, HOME_HOST, on_disco),
 	AT_STAGE(OUT, KEEP, ON_MESSAGE, HOME_USER, on_out),
 	AT_STAGE(IN, KEEP, ON_MESSAGE, HOME_USER, on_in),
 	HOOKS_END,
@@ -87,5 +139,7 @@ const struct module mod_record = {
 	.api = MUSTER_API,
 	.name = "record",
 	.about = "Puts every message on record before it is delivered.",
+	.spec = "XEP-0334",
+	.features = features,
 	.hooks = hooks,
 };

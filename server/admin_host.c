@@ -179,8 +179,9 @@ void admin_host_list(struct request *r)
 		const struct host *h = &hosts->list[i];
 		int64_t expiry = tls_certs_expiry(hosts->certs, h->jid->text);
 
-		json_array_append_new(rows, json_pack("{s:s, s:b, s:o}", "name", h->jid->text, "record",
-		                                      h->policy.record, "certificate_expires",
+		json_array_append_new(rows, json_pack("{s:s, s:s, s:o}", "name", h->jid->text, "record",
+		                                      record_policy_names[h->policy.record],
+		                                      "certificate_expires",
 		                                      expiry ? admin_time(expiry) : json_null()));
 	}
 	request_done(r, json_pack("{s:o}", "hosts", rows));

@@ -62,7 +62,8 @@ static void home_read_policy(struct home *h)
 	const struct host *host = home_host_entry(h);
 	const struct service *service = NULL;
 
-	h->records = host && host->policy.record;
+	h->record = host ? (uint8_t)host->policy.record : RECORD_OFF;
+	h->hints = host ? (uint8_t)host->policy.hints : 0;
 	if (h->kind == HOME_SERVICE)
 		service = hosts_find_service(h->reactor->hosts, jid_domain(h->jid), jid_domain_len(h->jid));
 	h->service = service ? (int)service->module : -1;

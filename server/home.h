@@ -49,7 +49,8 @@ struct home {
 	bool is_disabled; /* ABSENT: there is an account, which nobody can use */
 	int service;      /* HOME_SERVICE: whose, by module index; else, and when its host has gone, -1 */
 	bool is_guest;    /* the account goes with its last session */
-	bool records;     /* the host's policy, as of the present hosts snapshot */
+	uint8_t record;   /* enum record_policy: the host's, as of the present hosts snapshot */
+	uint8_t hints;    /* the ones that the host obeys: a bit each, by enum hint */
 	int64_t account;
 	int64_t newest_entry; /* its newest index id */
 	int64_t forgotten;    /* when it forgot an account: what this one had not written yet is nobody's */

@@ -22,7 +22,23 @@ int64_t home_account(const struct home *h)
 
 bool home_records(const struct home *h)
 {
-	return h->records;
+	return h->record != RECORD_OFF;
+}
+
+const char *home_record_policy(const struct home *h)
+{
+	return record_policy_names[h->record];
+}
+
+const char *const hint_names[] = { [HINT_STORE] = "store",
+	                           [HINT_NO_PERMANENT_STORE] = "no-permanent-store",
+	                           [HINT_NO_STORE] = "no-store",
+	                           [HINT_NO_COPY] = "no-copy",
+	                           NULL };
+
+bool home_obeys(const struct home *h, enum hint hint)
+{
+	return h->hints >> hint & 1;
 }
 
 bool home_is_guest(const struct home *h)

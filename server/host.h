@@ -23,15 +23,24 @@ struct hooks;
 /* What a client gets that asks for a resource which another one has: RFC 6120 section 7.7.2.2. */
 enum conflict_policy { CONFLICT_REPLACE, CONFLICT_REFUSE, CONFLICT_RENAME };
 
+/* When a message may be delivered that is to be on record. */
+enum record_policy {
+	RECORD_DELIVER_AFTER,     /* ... when it is */
+	RECORD_ACKNOWLEDGE_AFTER, /* at once; but its sender hears that it is taken (XEP-0198) when it is */
+	RECORD_OFF                /* messages are not put on record */
+};
+
 /* The core's policies. */
 struct host_policy {
-	bool record;        /* messages are put on record before they are delivered */
+	int64_t record;     /* enum record_policy */
+	int64_t hints;      /* which ones of senders are obeyed: a bit each, by enum hint */
 	bool registration;  /* strangers may make accounts */
 	int64_t mechanisms; /* the only ones that are offered: a bit each, by enum sasl_mechanism; 0: all */
 	bool anonymous;     /* guests may log in */
 	int64_t conflict;   /* enum conflict_policy */
 };
 extern const struct option host_policy_options[];
+extern const char *const record_policy_names[];
 
 struct host {
 	int64_t id;

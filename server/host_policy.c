@@ -5,6 +5,7 @@
 #include "conf.h"
 #include "hook.h"
 #include "host.h"
+#include "module.h"
 #include "sasl.h"
 
 /* clang-format off */
@@ -13,9 +14,21 @@ static const char *const conflicts[] = {
 	[CONFLICT_REPLACE] = "replace", [CONFLICT_REFUSE] = "refuse", [CONFLICT_RENAME] = "rename", NULL
 };
 
+const char *const record_policy_names[] = {
+	[RECORD_DELIVER_AFTER] = "deliver-after-commit",
+	[RECORD_ACKNOWLEDGE_AFTER] = "acknowledge-after-commit",
+	[RECORD_OFF] = "off", NULL
+};
+
 const struct option host_policy_options[] = {
-	{ .name = "record", .type = OPT_BOOL, .offset = offsetof(struct host_policy, record),
-	  .fallback = "true", .help = "Whether messages are put on record before they are delivered." },
+	{ .name = "record", .type = OPT_CHOICE, .offset = offsetof(struct host_policy, record),
+	  .fallback = "deliver-after-commit", .choices = record_policy_names,
+	  .help = "Whether messages are put on record, and what waits for that: their delivery, or only the "
+	          "acknowledgement to their sender." },
+	{ .name = "hints", .type = OPT_WORDS, .offset = offsetof(struct host_policy, hints),
+	  .fallback = "store no-copy", .choices = hint_names,
+	  .help = "Which hints of senders are obeyed (XEP-0334): to put on record what is no content, to keep "
+	          "content off the record, to copy it to no other client of a user." },
 	{ .name = "registration", .type = OPT_BOOL, .offset = offsetof(struct host_policy, registration),
 	  .fallback = "false", .help = "Whether strangers may make accounts from their clients (XEP-0077)." },
 	{ .name = "mechanisms", .type = OPT_WORDS, .offset = offsetof(struct host_policy, mechanisms),
@@ -51,6 +64,15 @@ struct search {
 	const void *base;
 };
 
+/* What a policy took before it had more than two values. */
+static const char *present_value(const struct option *option, const char *value)
+{
+	if (option->choices != record_policy_names ||
+	    (strcmp(value, "true") != 0 && strcmp(value, "false") != 0))
+		return value;
+	return record_policy_names[value[0] == 't' ? RECORD_DELIVER_AFTER : RECORD_OFF];
+}
+
 static void search_look(void *arg, const char *name, const struct option *option, const void *base)
 {
 	struct search *s = arg;
@@ -69,7 +91,7 @@ char *host_policy_read(struct host *host, const struct hooks *hooks, const char 
 	host_policy_each(host, hooks, search_look, &s);
 	if (!s.found)
 		return mem_printf("no loaded module knows a policy \"%.100s\"", name);
-	return value ? option_read(s.found, (void *)s.base, value, a) : NULL;
+	return value ? option_read(s.found, (void *)s.base, present_value(s.found, value), a) : NULL;
 }
 
 void host_policy_each(const struct host *host, const struct hooks *hooks, host_policy_fn *fn, void *arg)

@@ -181,8 +181,13 @@ struct module {
 
 const struct jid *home_jid(const struct home *h); /* its bare address */
 enum home_kind home_kind(const struct home *h);
-int64_t home_account(const struct home *h); /* a user's account id: the incarnation */
-bool home_records(const struct home *h);    /* the host's policy: are messages on record? */
+int64_t home_account(const struct home *h);           /* a user's account id: the incarnation */
+bool home_records(const struct home *h);              /* the host's policy: are messages on record? */
+const char *home_record_policy(const struct home *h); /* ... in the administrator's word */
+/* Hints of a sender (XEP-0334), and whether the host obeys one. */
+enum hint { HINT_STORE, HINT_NO_PERMANENT_STORE, HINT_NO_STORE, HINT_NO_COPY };
+extern const char *const hint_names[];
+bool home_obeys(const struct home *h, enum hint hint);
 /* Nobody knows who it is, and the account goes with its last session (XEP-0175). */
 bool home_is_guest(const struct home *h);
 /* This module's bytes in this home. Those of a host or service are zeroed again when the hosts or their

@@ -4,19 +4,31 @@
 #include "pass_parts.h"
 #include "router.h"
 
+/* What must be committed before anything follows from this pass on this reactor; 0: nothing. Where the host lets
+ * messages be delivered at once, the record of the one in hand is only what its sender's acknowledgement waits
+ * for, and what goes to another reactor, as that knows nothing of tickets. */
+static uint64_t pass_waits_for(const struct pass *p)
+{
+	const struct home *h = p->ctx.home;
+
+	if (h->record == RECORD_ACKNOWLEDGE_AFTER && p->ctx.dir == OUT && p->ctx.record)
+		return 0;
+	return store_is_committed(h->reactor->store, p->ticket) ? 0 : p->ticket;
+}
+
 void pass_emit(struct pass *p, struct envelope *e, unsigned target)
 {
 	struct home *h = p->ctx.home;
 	struct reactor *r = h->reactor;
-	bool is_committed = store_is_committed(r->store, p->ticket);
+	uint64_t ticket = ENVELOPE_IS_HOME(e) && target != r->index ? p->ticket : pass_waits_for(p);
 
 	if (ENVELOPE_IS_HOME(e) && target == r->index && r->conf->store.share_transactions) {
-		e->ticket = is_committed ? 0 : p->ticket;
+		e->ticket = ticket;
 		reactor_post(r, target, e);
-	} else if (is_committed && (p->is_released || list_is_empty(&h->outbox))) {
+	} else if (store_is_committed(r->store, ticket) && (p->is_released || list_is_empty(&h->outbox))) {
 		home_let_go(h, e, target);
 	} else {
-		home_outbox_add(h, p->ticket, NULL, e, target);
+		home_outbox_add(h, ticket, NULL, e, target);
 	}
 }
 
@@ -29,7 +41,7 @@ static void pass_post(struct pass *p, struct envelope *e, unsigned target)
 		pass_emit(p, e, target);
 		return;
 	}
-	e->ticket = store_is_committed(h->reactor->store, p->ticket) ? 0 : p->ticket;
+	e->ticket = pass_waits_for(p);
 	home_take_own(h, e);
 }
 

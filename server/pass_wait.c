@@ -1,5 +1,6 @@
 /* pass_wait.c - how a handler waits (fetch, hold, change) and writes (change, record, later). The
  * continuation runs once, on the same reactor, never before the handler has returned. */
+#include "log.h"
 #include "pass_parts.h"
 
 void ctx_replace(struct ctx *c, struct stanza *st)
@@ -125,6 +126,9 @@ static void on_recorded(void *arg, const struct rows *rows)
 		p->stored = (uint8_t)rows_status(rows);
 	if (rows_status(rows) == STORE_FAILED && p->is_ended && p->ctx.dir == OUT)
 		record_failed(h->reactor, p->ctx.record);
+	if (rows_status(rows) == STORE_FAILED && p->is_ended && h->record == RECORD_ACKNOWLEDGE_AFTER)
+		log_traced(LOG_ERROR, "record", p->ctx.from->text, p->ctx.trace,
+		           "a message could not be put on record, and was delivered: policy record");
 	if (p->is_ended && p->writes == 0)
 		pass_free(p);
 	if (h->credits)
@@ -147,7 +151,7 @@ void record(struct ctx *c, struct write *w)
 	ticket = home_write(c->home, w, on_recorded, p);
 	if (ticket == STORE_NO_TICKET)
 		p->stored = STORE_AWAY;
-	else
+	else if (c->dir == OUT || c->home->record == RECORD_DELIVER_AFTER)
 		p->ticket = ticket;
 }
 

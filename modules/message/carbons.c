@@ -117,10 +117,12 @@ bool is_copy(const struct stanza *st)
 }
 
 /* Section 9; XEP-0334 section 4.3. */
-static bool is_private(const struct stanza *st)
+static bool is_private(const struct ctx *c)
 {
-	return element_child(st->root, "private", CARBONS_NS) ||
-	       element_child(st->root, "no-copy", "urn:xmpp:hints");
+	const struct element *root = c->stanza->root;
+
+	return element_child(root, "private", CARBONS_NS) ||
+	       (home_obeys(c->home, HINT_NO_COPY) && element_child(root, "no-copy", "urn:xmpp:hints"));
 }
 
 static bool is_eligible(struct ctx *c)
@@ -129,7 +131,7 @@ static bool is_eligible(struct ctx *c)
 
 	if (st->type == MESSAGE_ERROR)
 		return was_copied(c, c->dir == OUT ? c->to : c->from);
-	if (st->type == MESSAGE_GROUPCHAT || is_copy(st) || is_private(st) || is_from_occupant(c))
+	if (st->type == MESSAGE_GROUPCHAT || is_copy(st) || is_private(c) || is_from_occupant(c))
 		return false;
 	return st->type == MESSAGE_CHAT || message_is_content(st) || has_payload(st) ||
 	       element_child(st->root, "x", MUC_NS);

@@ -103,8 +103,8 @@ do_start() {
 	start_postgresql
 	configure
 	run_musterd
-	local record=false
-	[ "$ARCHIVE" = 0 ] || record=true
+	local record=off
+	[ "$ARCHIVE" = 0 ] || record=deliver-after-commit
 	"$BUILD/musterctl" --socket "$DIR/run/control.sock" host set localhost record $record >/dev/null
 }
 

@@ -161,7 +161,7 @@ class Musterd:
         for h in hosts:
             self.ctl("host", "add", h)
             if h in quiet:
-                self.ctl("host", "set", h, "record", "false")
+                self.ctl("host", "set", h, "record", "off")
 
     def configure(self):
         if self.conninfo:
