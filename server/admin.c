@@ -233,6 +233,34 @@ static const struct argument announce_arguments[] = {
 	{ "all", ARGUMENT_BOOL, false, "to every account, not only to who is there" },
 	{ 0 },
 };
+static const struct argument archive_search_arguments[] = {
+	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
+	{ "words", ARGUMENT_SECRET, false,
+	  "words that stand in the messages: like them, they are not logged" },
+	{ "with", ARGUMENT_TEXT, false, "only what was said with this address" },
+	{ "since", ARGUMENT_TEXT, false, "only from this time on" },
+	{ "until", ARGUMENT_TEXT, false, "only before this time" },
+	{ "limit", ARGUMENT_TEXT, false, "the newest so many; 100" },
+	{ 0 },
+};
+static const struct argument archive_show_arguments[] = {
+	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
+	{ "id", ARGUMENT_TEXT, true, "the id of a message in its archive" },
+	{ "record", ARGUMENT_BOOL, false, "whether it is the id of the record instead; false" },
+	{ 0 },
+};
+static const struct argument archive_export_arguments[] = {
+	{ "of", ARGUMENT_TEXT, false, "an account, or a domain; without it, all" },
+	{ "with", ARGUMENT_TEXT, false, "only what was said with this address" },
+	{ "since", ARGUMENT_TEXT, false, "only from this time on" },
+	{ "until", ARGUMENT_TEXT, false, "only before this time" },
+	{ 0 },
+};
+static const struct argument archive_stats_arguments[] = {
+	{ "of", ARGUMENT_TEXT, false, "an account, or a domain; without it, all" },
+	{ "exact", ARGUMENT_BOOL, false, "whether all is counted, however long it takes; false" },
+	{ 0 },
+};
 static const struct argument password_arguments[] = {
 	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
 	{ "password", ARGUMENT_SECRET, true, "its password" },
@@ -317,6 +345,12 @@ const struct command admin_commands[] = {
 	{ "session list", "Lists sessions.", of_host_arguments, admin_session_list },
 	{ "session kick", "Ends sessions.", session_arguments, admin_session_kick },
 	{ "announce", "Sends a message to the users of a domain.", announce_arguments, admin_announce },
+	{ "archive search", "Finds messages in an archive.", archive_search_arguments,
+	  admin_archive_search },
+	{ "archive show", "Shows one of them.", archive_show_arguments, admin_archive_show },
+	{ "archive export", "Lists all that is in archives.", archive_export_arguments,
+	  admin_archive_export },
+	{ "archive stats", "Counts what is in archives.", archive_stats_arguments, admin_archive_stats },
 	{ "status", "Shows how the server is doing.", only_asks, admin_status },
 	{ "top", "The same with the busiest domains.", only_asks, admin_top },
 	{ "metrics", "Shows all that is counted.", only_asks, admin_metrics },

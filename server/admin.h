@@ -7,6 +7,7 @@
  * admin_list.c     views of accounts
  * admin_import.c   many accounts at once
  * admin_announce.c messages to users
+ * admin_archive*.c what is in archives
  * admin_db.c       the database itself
  * admin_group.c    contact groups
  * admin_session.c  sessions
@@ -60,6 +61,12 @@ bool admin_import_finish(struct database *db, char **error) MUST_CHECK;
 
 /* admin_announce.c */
 void admin_announce(struct request *r);
+
+/* admin_archive*.c */
+void admin_archive_search(struct request *r);
+void admin_archive_show(struct request *r);
+void admin_archive_export(struct request *r);
+void admin_archive_stats(struct request *r);
 
 /* admin_db.c */
 void admin_db_check(struct request *r);

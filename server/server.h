@@ -45,6 +45,7 @@ struct server {
 	struct stopping *stopping; /* reactor 0 only: server_stop.c */
 	bool is_stopping;          /* reactor 0 only */
 	bool is_draining;          /* reactor 0 only: no listeners */
+	unsigned archive_jobs;     /* reactor 0 only: commands that read archives */
 	bool failed;               /* reactor 0 only: could not start */
 };
 

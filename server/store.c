@@ -50,17 +50,6 @@ char *database_durability(struct database *db)
 	return db->engine->durability(db);
 }
 
-bool database_run(struct database *db, const struct sql *sql, const struct param *params, unsigned count,
-                  store_rows_fn *fn, void *arg, char **error)
-{
-	void *session = db->engine->session_open(db, error);
-	if (!session)
-		return false;
-	bool is_ok = db->engine->session_run(session, sql, params, count, fn, arg, error);
-	db->engine->session_close(session);
-	return is_ok;
-}
-
 /* ---- callbacks that cannot run at once run on the next turn */
 
 static void run_away(store_rows_fn *fn, void *arg)

@@ -107,6 +107,17 @@ typedef void store_rows_fn(void *arg, const struct rows *rows);
 bool database_run(struct database *db, const struct sql *sql, const struct param *params, unsigned count,
                   store_rows_fn *fn, void *arg, char **error) MUST_CHECK;
 
+/* A session of one's own for long work, which blocks: for the worker pool, one thread at a time. With
+ * `at_one_moment` it only reads and, on PostgreSQL, sees all the time what there is at its first statement; on
+ * SQLite, where that would keep the log from being folded back, each statement sees what there is then. NULL
+ * with a sentence in *error (the caller frees it). */
+struct database_session;
+struct database_session *database_session_open(struct database *db, bool at_one_moment,
+                                               char **error) MUST_CHECK;
+bool database_session_run(struct database_session *s, const struct sql *sql, const struct param *params,
+                          unsigned count, store_rows_fn *fn, void *arg, char **error) MUST_CHECK;
+void database_session_close(struct database_session *s); /* NULL is fine */
+
 /* ---- the store of one reactor */
 
 struct store;

@@ -300,6 +300,10 @@ static void complete_names(struct call *c, struct completion *to, enum word_kind
 {
 	if (kind == WORD_FILE || kind == WORD_VALUE)
 		return; /* the shell does these */
+	if (kind == WORD_HOST_OR_JID) {
+		complete_names(c, to, WORD_HOST);
+		kind = WORD_JID;
+	}
 	json_t *args = json_object();
 	if (lists[kind].host)
 		json_object_set_new(args, lists[kind].host, json_string(c->words[0]));

@@ -1,5 +1,5 @@
-/* musterctl.h - the parts of the administrator's tool. It shares control.h's codes and conf.c with the
- * server, and nothing else of it.
+/* musterctl.h - the parts of the administrator's tool. It shares control.h's codes, conf.c and how
+ * recorded messages are read with the server, and nothing else of it.
  *
  * musterctl.c   runs a command
  * table.c       the commands, a row each
@@ -10,8 +10,8 @@
  * show.c        answers for people: tables, sentences
  * ask.c         passwords and confirmations from the terminal
  *
- * What takes more than a question and its answer has a file of its own: announce.c, backup*.c, check*.c,
- * config.c, export.c, import*.c, top.c. parts.h has what they share. */
+ * What takes more than a question and its answer has a file of its own: announce.c, archive*.c, backup*.c,
+ * check*.c, config.c, export.c, import*.c, top.c. parts.h has what they share. */
 #ifndef MUSTER_MUSTERCTL_H
 #define MUSTER_MUSTERCTL_H
 
@@ -27,7 +27,7 @@
 
 struct call;
 
-enum word_kind { WORD_HOST, WORD_JID, WORD_GROUP, WORD_FILE, WORD_POLICY, WORD_VALUE };
+enum word_kind { WORD_HOST, WORD_JID, WORD_HOST_OR_JID, WORD_GROUP, WORD_FILE, WORD_POLICY, WORD_VALUE };
 
 /* A word behind the command: "JID". */
 struct word {
@@ -168,6 +168,14 @@ int import_users(struct call *c);
 /* announce.c */
 bool announce_args(struct call *c); /* a `prepare` */
 int announce(struct call *c);
+
+/* archive*.c */
+int archive_search(struct call *c);
+int archive_stats(struct call *c);
+bool archive_export_args(struct call *c); /* a `prepare` */
+int archive_export(struct call *c);
+int archive_verify(struct call *c);
+void show_archived(struct call *c, const json_t *result);
 
 /* backup.c */
 int backup_make(struct call *c); /* "backup" */

@@ -74,6 +74,37 @@ static const struct flag announce_flags[] = {
 	{ "--file", "FILE", "reads the text from FILE; -: from standard input" },
 	{ 0 },
 };
+static const struct word search_words[] = { { "JID", "jid", WORD_JID, false },
+	                                    { "WORDS", "words", WORD_VALUE, true },
+	                                    { 0 } };
+static const struct word message_words[] = { { "JID", "jid", WORD_JID, false },
+	                                     { "ID", "id", WORD_VALUE, false },
+	                                     { 0 } };
+static const struct word owner_word[] = { { "JID|HOST", "of", WORD_HOST_OR_JID, true }, { 0 } };
+static const struct flag search_flags[] = {
+	{ "--with", "ADDRESS", "only what was said with ADDRESS" },
+	{ "--since", "TIME", "only from TIME on: 2026-11-22, 2026-11-22T08:30 (UTC), or 30d ago" },
+	{ "--until", "TIME", "only before TIME" },
+	{ "--limit", "N", "the newest N; without it 100" },
+	{ 0 },
+};
+static const struct flag message_flags[] = {
+	{ "--record", NULL, "ID is the record's, which both sides share" },
+	{ 0 },
+};
+static const struct flag archive_export_flags[] = {
+	{ "--all", NULL, "the archives of all domains" },
+	{ "--to", "DIR", "the folder, which is not there yet or is empty" },
+	{ "--format", "FORMAT", "xml (XEP-0227), jsonl or mbox; without it xml" },
+	{ "--with", "ADDRESS", "only what was said with ADDRESS" },
+	{ "--since", "TIME", "only from TIME on: 2026-11-22, 2026-11-22T08:30 (UTC), or 30d ago" },
+	{ "--until", "TIME", "only before TIME" },
+	{ 0 },
+};
+static const struct flag stats_flags[] = {
+	{ "--exact", NULL, "PostgreSQL, all domains: counts, where it else asks for estimates" },
+	{ 0 },
+};
 static const struct flag top_flags[] = {
 	{ "--once", NULL, "one page, and ends" },
 	{ 0 },
@@ -169,6 +200,12 @@ static const struct column member_columns[] = {
 	{ 0 },
 };
 static const struct table member_table = { "members", member_columns, "The group has no members." };
+
+static const struct column message_columns[] = {
+	{ "time", "TIME", false }, { "direction", "", false },   { "peer", "PEER", false },
+	{ "id", "ID", false },     { "text", "MESSAGE", false }, { 0 },
+};
+static const struct table message_table = { "messages", message_columns, "No messages were found." };
 
 static const struct column session_columns[] = {
 	{ "jid", "SESSION", false },
@@ -393,6 +430,53 @@ const struct verb verbs[] = {
 	    .flags = announce_flags,
 	    .prepare = announce_args,
 	    .run = announce,
+	},
+	{
+	    .name = "archive search",
+	    .about = "Finds messages in an account's archive, the newest first.",
+	    .more =
+		"Each of WORDS stands somewhere in them, in whatever case; without WORDS all are shown. "
+		"Several words are one\nargument, in quotes. The server's log says who has read whose archive.",
+	    .words = search_words,
+	    .flags = search_flags,
+	    .prepare = flags_to_args,
+	    .table = &message_table,
+	    .run = archive_search,
+	},
+	{
+	    .name = "archive show",
+	    .about = "Shows a message whole, and where it stands.",
+	    .more = "ID is what \"archive search\" shows.",
+	    .words = message_words,
+	    .flags = message_flags,
+	    .prepare = flags_to_args,
+	    .show = show_archived,
+	},
+	{
+	    .name = "archive export",
+	    .about = "Writes archives into a folder, as files for other programs.",
+	    .more =
+		"Each account with messages has a file, and MANIFEST their counts and sums. On PostgreSQL "
+		"they are of one\nmoment. The folder is a secret: there is what people have said in it.",
+	    .words = owner_word,
+	    .flags = archive_export_flags,
+	    .prepare = archive_export_args,
+	    .run = archive_export,
+	},
+	{
+	    .name = "archive verify",
+	    .about = "Checks an exported folder: files, sums and counts.",
+	    .more = "It needs no server.",
+	    .words = dir_word,
+	    .run = archive_verify,
+	},
+	{
+	    .name = "archive stats",
+	    .about = "Counts messages by month, of an account, a domain or all.",
+	    .words = owner_word,
+	    .flags = stats_flags,
+	    .prepare = flags_to_args,
+	    .run = archive_stats,
 	},
 	{
 	    .name = "status",
