@@ -199,9 +199,10 @@ static void write_error(struct buffer *b, enum stream_condition condition, const
 	buffer_adds(b, "</stream:error>");
 }
 
-/* May be called from anywhere, also while the stream is parsed; it is still alive afterwards. Between a
- * peer's end of file and its header there is no stream that could be closed: then only the
- * connection ends. */
+/* May be called from anywhere, also while the stream is parsed; it is still alive afterwards. Where there is no
+ * stream that could be closed only the connection ends: between a peer's end of file and its header, and behind
+ * <success/> and <proceed/>. There a header of ours would come unasked, RFC 6120 section 4.3.3, and who has not
+ * read our last word yet would take it for a part of the stream before. */
 static void stream_end(struct stream *s, enum stream_condition condition, const char *text,
                        const struct stanza *own)
 {
@@ -216,6 +217,10 @@ static void stream_end(struct stream *s, enum stream_condition condition, const 
 	if (condition != STREAM_FINE) {
 		log_debug(s->protocol->name, s->peer, "stream error %s: %s", condition_names[condition],
 		          text ? text : "");
+		if (s->is_between)
+			condition = STREAM_FINE;
+	}
+	if (condition != STREAM_FINE) {
 		s->protocol->open(s);
 		write_error(&b, condition, text, own);
 	}

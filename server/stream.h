@@ -124,6 +124,7 @@ struct stream {
 	bool has_header;      /* the peer's header of the present stream has been read */
 	bool is_logged_in;    /* the larger limits apply */
 	bool is_restarting;   /* the parser is spent: a new header follows */
+	bool is_between;      /* two streams: nothing of the next one has come, nor has its TLS begun */
 	bool is_starting_tls; /* <proceed/> is on its way */
 	bool is_parsing;
 	bool is_reading;   /* the loop watches its socket: also while it is paused and nothing has come */

@@ -144,6 +144,7 @@ static size_t stream_parse(struct stream *s, const char *data, size_t n)
 
 	if (!s->xml)
 		s->xml = stream_parser(s);
+	s->is_between = false;
 	s->is_parsing = true;
 	error = xml_feed(s->xml, data, n);
 	s->is_parsing = false;
@@ -188,6 +189,7 @@ static void stream_feed(struct stream *s, const char *data, size_t n)
 void stream_restart(struct stream *s)
 {
 	s->has_header = false;
+	s->is_between = true;
 	if (s->is_parsing)
 		s->is_restarting = true;
 	else
@@ -229,6 +231,7 @@ static enum tls_result stream_decrypt(struct stream *s, size_t *got, const char 
 	result = tls_handshake(s->ssl, &r->tls, why);
 	if (result == TLS_OK) {
 		s->is_encrypted = true;
+		s->is_between = false;
 		stream_dirty(s); /* it may have been told to close meanwhile */
 	}
 	return result;
