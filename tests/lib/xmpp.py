@@ -292,8 +292,8 @@ class Client:
         try:
             self.parser.feed(data)
         except xml.parsers.expat.ExpatError as e:
-            self.put(EOF + ": the server sent bad XML (%s): %r" % (e, data[:500]))
             self.drop()
+            self.put(EOF + ": the server sent bad XML (%s): %r" % (e, data[:500]))
 
     def on_lost(self):
         self.is_over = True
@@ -418,8 +418,8 @@ class Client:
         self.send("<?xml version='1.0'?><stream:stream%s>"
                   % "".join(" %s=%s" % (k, quoteattr(v)) for k, v in named.items()))
         while self.header is None:
-            if EOF in self.inbox:
-                raise Failure("the connection ended before the server's stream header")
+            if self.is_over:
+                raise Failure("the connection ended before the server's stream header: %s" % [str(e) for e in self.inbox])
             await self.wait_arrival("the server's stream header")
 
     async def start_tls(self):
@@ -433,9 +433,22 @@ class Client:
         await self.open_stream()
 
     async def secure(self):
+        """On a connection that has ended already Python's start_tls waits for ever; where it ends meanwhile, there
+        may be no error, and no transport either."""
         self.parser = None
-        self.transport = await asyncio.get_running_loop().start_tls(
-            self.transport, self.wire, self.context(False), server_hostname=self.host, ssl_handshake_timeout=TIMEOUT)
+        if self.is_over:
+            raise Failure("the connection ended before TLS")
+        starting = asyncio.get_running_loop().start_tls(self.transport, self.wire, self.context(False),
+                                                        server_hostname=self.host, ssl_handshake_timeout=TIMEOUT)
+        try:
+            secured = await asyncio.wait_for(starting, TIMEOUT)
+        except (OSError, asyncio.TimeoutError) as e:
+            self.is_over = True
+            raise Failure("the TLS handshake failed: %s" % (e or "the connection ended, or time is over")) from e
+        if not secured:
+            self.is_over = True
+            raise Failure("the connection ended in the TLS handshake")
+        self.transport = secured
 
     def choose(self, offered):
         if self.mechanism:
