@@ -14,6 +14,7 @@ enum envelope_kind {
 	ENV_STANZA,  /* a stanza in direction `dir`; OUT: of session `session` */
 	ENV_BIND,    /* a stream that has authenticated wants a session; `from` full: wants that resource */
 	ENV_RESUME,  /* one wants a session whose stream has ended: `stanza` says which, `count` is its h */
+	ENV_RESTORE, /* a session that has outlived a stop of the server: `arg` is its struct restored */
 	ENV_DETACH,  /* a session's stream has ended */
 	ENV_MANAGE,  /* <enable/>, <r/> or <a/> of the client: session_sm.c */
 	ENV_REFUSED, /* a stanza was refused by the stream itself; `stanza` answers it, or NULL */

@@ -3,6 +3,7 @@
 
 #include "account.h"
 #include "log.h"
+#include "resumable.h"
 #include "stream.h"
 
 #define WAKING_BOUND 5000 /* addresses that may be looked up at the same time */
@@ -265,6 +266,9 @@ void home_handle(struct home *h, struct envelope *e)
 	case ENV_RESUME:
 		session_resume(h, e);
 		return;
+	case ENV_RESTORE:
+		resumable_take(h, e);
+		return;
 	case ENV_DETACH:
 		home_end_session(h, e);
 		return;
@@ -305,8 +309,8 @@ static void home_kick(struct home *h, struct envelope *e)
  * are in this database; what a client asks by itself (it has a session) is answered: RFC 6121 section 4.3.2. */
 static bool envelope_wakes(const struct envelope *e)
 {
-	if (e->kind == ENV_BIND || e->kind == ENV_RESUME || e->kind == ENV_RETURNED ||
-	    e->kind == ENV_REMOVE)
+	if (e->kind == ENV_RESTORE || e->kind == ENV_BIND || e->kind == ENV_RESUME ||
+	    e->kind == ENV_RETURNED || e->kind == ENV_REMOVE)
 		return true;
 	if (e->kind != ENV_STANZA)
 		return false;

@@ -224,6 +224,7 @@ void passes_free(struct reactor *r);
 
 void session_bind(struct home *h, struct envelope *e); /* ENV_BIND; takes it over */
 void session_end(struct home *h, struct session *s);   /* runs EVENT_SESSION_GONE and frees it */
+void session_add(struct home *h, struct session *s);   /* makes it one of the home's */
 void session_free(struct session *s);                  /* only that */
 struct session *session_by_id(struct home *h, uint64_t id);
 /* An IQ request was delivered to the session, or answered by it. Whoever asked a session that ends without

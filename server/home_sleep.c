@@ -1,6 +1,7 @@
 /* home_sleep.c - how a home wakes (the account, then what each module loads; the mailbox waits meanwhile)
  * and how it is put to sleep when it has had nothing to do for a while. */
 #include "home_parts.h"
+#include "resumable.h"
 
 #define ABSENT_SECONDS 5   /* how long an address without account is remembered */
 #define ABSENT_BOUND 10000 /* and how many of them */
@@ -207,8 +208,11 @@ void homes_sleep_all(struct reactor *r)
 	while ((n = hash_walk(&r->homes, n))) {
 		struct home *h = CONTAINER_OF(n, struct home, node);
 
-		/* Where sessions have not ended, or things wait, the modules cannot know the last of it. */
-		if (h->state == HOME_AWAKE && h->session_count == 0 && !home_is_held(h) && !h->mailbox.head)
+		/* Where sessions have neither ended nor been stored, or things wait, the modules cannot know the
+		 * last of it. What a stored session has not been acknowledged is stored before the mark that
+		 * covers it. */
+		if (h->state == HOME_AWAKE && resumable_store(h) == h->session_count && !home_is_held(h) &&
+		    !h->mailbox.head)
 			pass_event(h, EVENT_SLEEP, NULL);
 	}
 }

@@ -1,12 +1,10 @@
-/* resumable.c - see resumable.h. */
+/* resumable.c - see resumable.h: the row of a session while it lives, and a while longer. */
 #include "resumable.h"
 
 #include <openssl/evp.h>
 #include <string.h>
 
 #include "pass_parts.h"
-
-#define KEEP_US (INT64_C(24) * 3600 * 1000000) /* how long h can be asked for behind a session's end */
 
 /* What is too old of this account goes at the same time. */
 static const struct sql sql_prune = {
@@ -46,7 +44,7 @@ int64_t resumable_key(const char *id)
 	return key & INT64_MAX;
 }
 
-static void write_later(struct session *s, struct write *w)
+void resumable_write(struct session *s, struct write *w)
 {
 	write_set_away(w, AWAY_SPOOL);
 	home_write(s->home, w, NULL, NULL);
@@ -61,7 +59,7 @@ void resumable_insert(struct session *s)
 	write_add(w, &sql_insert,
 	          PARAMS(P_INT(s->sm->row), P_TEXT(jid_resource(s->full)), P_INT(s->sm->in.handled),
 	                 P_INT(s->home->account)));
-	write_later(s, w);
+	resumable_write(s, w);
 }
 
 /* Groups commit in their order, so what was done before is committed before. One statement per group is enough: the
@@ -94,7 +92,7 @@ void resumable_catch_up(struct session *s)
 		return;
 	w = write_new(s->home->reactor->store, 0);
 	add_count(s, w, sm->in.done);
-	write_later(s, w);
+	resumable_write(s, w);
 }
 
 void resumable_end(struct session *s, bool is_lost)
@@ -108,10 +106,10 @@ void resumable_end(struct session *s, bool is_lost)
 	w = write_new(r->store, 0);
 	if (is_lost)
 		write_add(w, &sql_expire,
-		          PARAMS(P_INT(sm->in.done), P_INT(r->now + KEEP_US), P_INT(sm->row)));
+		          PARAMS(P_INT(sm->in.done), P_INT(r->now + RESUMABLE_KEEP), P_INT(sm->row)));
 	else
 		write_add(w, &sql_delete, PARAMS(P_INT(sm->row)));
-	write_later(s, w);
+	resumable_write(s, w);
 }
 
 /* ---- a client that comes too late */

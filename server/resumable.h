@@ -21,4 +21,17 @@ void resumable_end(struct session *s, bool is_lost);
 /* Reads the h of a session that has ended, for ENV_RESUME, and answers that; takes it over. */
 void resumable_refuse(struct home *h, struct envelope *e);
 
+/* ---- resumable_restart.c */
+
+/* The server stops: stores the sessions of a home that wait for their clients, whole. Returns how many. */
+unsigned resumable_store(struct home *h);
+/* And starts: they go back to their homes, before anybody can connect. `done` runs when they are there, or when
+ * they take too long; `ok` is false when the database did not answer. */
+void resumable_restore(struct reactor *r, void (*done)(struct reactor *r, bool ok));
+void resumable_take(struct home *h, struct envelope *e); /* ENV_RESTORE; takes it over */
+
+/* resumable.c: a write of this session that nobody waits for. */
+void resumable_write(struct session *s, struct write *w);
+#define RESUMABLE_KEEP (INT64_C(24) * 3600 * 1000000) /* microseconds: h can be asked for behind the end */
+
 #endif

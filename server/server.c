@@ -22,6 +22,7 @@
 #include "live.h"
 #include "log.h"
 #include "privilege.h"
+#include "resumable.h"
 
 #define REACTORS_AUTO_MAX 16
 #define CLAIM_MS 30000 /* PostgreSQL notices within 20 s that a machine is gone */
@@ -382,8 +383,7 @@ static void on_listening(struct server *srv, void *arg)
 	}
 }
 
-/* What was on its way is routed before anybody can connect. */
-static void on_replayed(struct reactor *r, bool ok)
+static void on_restored(struct reactor *r, bool ok)
 {
 	struct server *srv = r->server;
 
@@ -396,6 +396,15 @@ static void on_replayed(struct reactor *r, bool ok)
 	}
 	privilege_raise(srv->conf);
 	server_each(srv, start_listening, on_listening, mem_zalloc(sizeof(char *)));
+}
+
+/* What was on its way is routed, and sessions that can be resumed are there, before anybody can connect. */
+static void on_replayed(struct reactor *r, bool ok)
+{
+	if (ok && !r->server->is_stopping)
+		resumable_restore(r, on_restored);
+	else
+		on_restored(r, ok);
 }
 
 static void open_signals(struct server *srv)
@@ -497,6 +506,7 @@ static void server_free(struct server *srv, int lock)
 	if (srv->hooks)
 		hooks_free((struct hooks *)(uintptr_t)srv->hooks);
 	conf_unref(srv->conf);
+	mem_free(srv->restore);
 	gate_free(srv->gate);
 	if (lock >= 0)
 		close(lock);

@@ -42,6 +42,7 @@ struct server {
 	struct notify notify; /* reactor 0 only */
 	struct live *live;    /* reactor 0 only; NULL on SQLite */
 	struct database_options database_options;
+	struct restore *restore;   /* reactor 0 only: resumable_restart.c */
 	struct stopping *stopping; /* reactor 0 only: server_stop.c */
 	bool is_stopping;          /* reactor 0 only */
 	bool is_draining;          /* reactor 0 only: no listeners */

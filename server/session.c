@@ -278,6 +278,16 @@ static bool has_room(struct home *h)
 	return false;
 }
 
+void session_add(struct home *h, struct session *s)
+{
+	s->home = h;
+	list_append(&h->sessions, &s->node);
+	h->session_count++;
+	h->reactor->counts.sessions++;
+	host_counts_of(h->reactor, h->jid)->sessions++;
+	list_remove(&h->sleeper_node);
+}
+
 /* `s` has not become a session. Takes both. */
 static void refuse_bind(struct session *s, struct envelope *e, enum stanza_condition condition)
 {
@@ -331,11 +341,7 @@ void session_bind(struct home *h, struct envelope *e)
 	memcpy(s->peer, e->peer, sizeof s->peer);
 	s->mechanism = e->mechanism;
 	s->tls = e->tls;
-	list_append(&h->sessions, &s->node);
-	h->session_count++;
-	r->counts.sessions++;
-	host_counts_of(r, h->jid)->sessions++;
-	list_remove(&h->sleeper_node);
+	session_add(h, s);
 	pass_event(h, EVENT_SESSION_BOUND, s);
 	bound = to_stream(r, ENV_BOUND, e->stream_reactor, e->stream);
 	bound->to = jid_ref(s->full);

@@ -228,6 +228,15 @@ void sm_settle(struct session *s, struct envelope *e)
 	sm_ask_soon(s);
 }
 
+void session_unacknowledged(const struct session *s, void (*fn)(void *arg, int64_t entry), void *arg)
+{
+	if (!s->sm)
+		return;
+	for (const struct unacked *u = s->sm->out.head; u; u = u->next)
+		if (u->entry)
+			fn(arg, u->entry);
+}
+
 bool sm_acknowledge(struct session *s, uint32_t h)
 {
 	struct sm_out *out = &s->sm->out;
@@ -299,7 +308,7 @@ bool sm_read_h(const struct stanza *st, uint32_t *h)
 	return read_number(element_get(st->root, "h"), h);
 }
 
-static void sm_new(struct session *s)
+void sm_new(struct session *s)
 {
 	struct sm *sm = mem_zalloc(sizeof *sm);
 

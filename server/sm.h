@@ -4,7 +4,7 @@
  *   sm.c               the two counts by themselves
  *   session_sm.c       <enable/>, <r/> and <a/> in the home; asking for acknowledgements
  *   session_resume.c   a session without a stream, and how it gets another one
- *   resumable.c        what of it is in the database
+ *   resumable.c        what of it is in the database; resumable_restart.c: all of it, where the server stops
  *   c2s_sm.c           the stream's side: it only carries */
 #ifndef MUSTER_SM_H
 #define MUSTER_SM_H
@@ -109,6 +109,7 @@ void sm_ask_soon(struct session *s);
 /* Somebody waits until what has come is handled: looks again after each commit. */
 void sm_watch(struct session *s);
 void sm_advance(struct session *s); /* looks now */
+void sm_new(struct session *s);
 void sm_free(struct sm *sm);
 
 /* ---- session_resume.c */

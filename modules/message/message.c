@@ -123,6 +123,7 @@ static const struct hook hooks[] = {
 	AT_STAGE(OUT, COPY, ON_MESSAGE, HOME_USER, carbons_on_out),
 	AT_STAGE(IN, ACT, ON_MESSAGE, HOME_USER, on_in),
 	ON_EVENT(EVENT_SESSION_REACHABLE, HOME_USER, offline_on_reachable),
+	ON_EVENT(EVENT_SESSION_RESTORED, HOME_USER, offline_on_restored),
 	ON_EVENT(EVENT_SESSION_GONE, HOME_USER, offline_on_gone),
 	ON_EVENT(EVENT_SETTLED, HOME_USER, offline_on_settled),
 	ON_EVENT(EVENT_SLEEP, HOME_USER, offline_on_sleep),

@@ -91,7 +91,7 @@ struct stanza *strip_forged(const struct ctx *c, struct stanza *st);
 
 void offline_free(void *data);
 rows_handler offline_loaded;
-handler offline_on_reachable, offline_on_settled, offline_on_gone, offline_on_sleep;
+handler offline_on_reachable, offline_on_restored, offline_on_settled, offline_on_gone, offline_on_sleep;
 extern const struct sql offline_sql_load;
 
 /* The reachable session with the highest priority, or NULL. */

@@ -21,6 +21,11 @@ struct partial {
 	unsigned left; /* copies that have not come back */
 };
 
+struct restored {
+	struct offline *offline;
+	int64_t mark; /* below all that is not acknowledged */
+};
+
 /* ---- small sets of entries */
 
 static bool ids_has(const struct ids *ids, int64_t id)
@@ -184,11 +189,18 @@ static void settle_ask(struct ctx *c, struct offline *o)
 	settle_check(c, o);
 }
 
-/* No session is left: what they did not write has come back before they went. */
+static void note_waiting(struct offline *o, int64_t entry);
+
+/* No session is left: what they did not write has come back before they went. Or the server stops, and what is
+ * left is stored with what it has not been acknowledged: then what has come back in part waits, as nobody would
+ * know any more when the rest of it does. */
 enum verdict offline_on_sleep(struct ctx *c)
 {
 	struct offline *o = home_data(c);
 
+	if (!list_is_empty(home_sessions(c->home)))
+		for (const struct partial *p = o->partial; p; p = p->next)
+			note_waiting(o, p->entry);
 	mark_store(c, o, mark_of(o));
 	return PASS;
 }
@@ -443,6 +455,28 @@ struct session *offline_reader(struct ctx *c)
 enum verdict offline_on_reachable(struct ctx *c)
 {
 	return replay_start(c, home_data(c));
+}
+
+static void on_unacknowledged(void *arg, int64_t entry)
+{
+	struct restored *restored = arg;
+
+	note_taken(restored->offline, entry, false);
+	if (entry <= restored->mark)
+		restored->mark = entry - 1;
+}
+
+/* A session is there again, as it was when the server stopped: what its client has not acknowledged is
+ * delivered, but the stored mark must not cover it until it is. */
+enum verdict offline_on_restored(struct ctx *c)
+{
+	struct offline *o = home_data(c);
+	struct restored restored = { o, o->stored };
+
+	session_unacknowledged(c->session, on_unacknowledged, &restored);
+	mark_store(c, o, restored.mark);
+	mark_soon(c, o);
+	return session_is_reachable(c->session) ? replay_start(c, o) : PASS;
 }
 
 enum verdict offline_on_settled(struct ctx *c)
