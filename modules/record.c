@@ -70,12 +70,22 @@ static enum verdict on_out(struct ctx *c)
 	w = begin_write(c);
 	write_record(c, w);
 	id = write_entry(c, w, c->to, !to_oneself);
+	c->sent = id;
 	if (to_oneself)
 		c->entry = id;
 	else
 		transit_add(c, w);
 	record(c, w);
 	return PASS;
+}
+
+/* XEP-0313 section 3.4: the owner's clients are told under which id it is in his archive. */
+static void tell_id(struct ctx *c)
+{
+	struct stanza *st = stanza_derive(c->stanza);
+
+	stanza_id_add(c, st, st->root, c->entry);
+	ctx_replace(c, stanza_seal(st));
 }
 
 /* Step 2: the home where it ends, by its own host's policy: what the sender's host did not record, this one
@@ -85,6 +95,8 @@ static enum verdict on_in(struct ctx *c)
 	bool is_recorded = c->record != 0;
 	struct write *w;
 
+	if (c->entry) /* from oneself */
+		tell_id(c);
 	if (c->entry || !is_to_record(c))
 		return PASS;
 	if (!is_recorded)
@@ -95,6 +107,7 @@ static enum verdict on_in(struct ctx *c)
 	c->entry = write_entry(c, w, c->from, false);
 	transit_done(c, w);
 	record(c, w);
+	tell_id(c);
 	return PASS;
 }
 

@@ -52,6 +52,7 @@ static const struct specification {
 	{ "XEP-0205", "Best Practices to Discourage Denial of Service", "stream, listener, xml" },
 	{ "XEP-0297", "Stanza Forwarding", NULL },
 	{ "XEP-0313", "Message Archive Management", NULL },
+	{ "XEP-0359", "Unique and Stable Stanza IDs", NULL },
 	{ "XEP-0368", "SRV Records for XMPP over TLS: direct TLS", "listener, tls" },
 	{ "XEP-0398", "User Avatar to vCard-Based Avatars Conversion: presence", NULL },
 	{ "XEP-0440", "SASL Channel-Binding Type Capability", "c2s_login" },

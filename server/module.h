@@ -81,6 +81,8 @@ struct ctx {
 	int64_t record;   /* id of its record; 0 when it is not on record */
 	bool is_spooled;  /* IN: its record may be missing in the database: write it too */
 	int64_t entry;    /* IN: its id in the owner's index; 0 when it has none */
+	int64_t
+	    sent; /* OUT: its id in the sender's own index, which nobody else may see; 0 when it has none */
 };
 
 typedef enum verdict handler(struct ctx *c);
@@ -289,6 +291,17 @@ struct stanza *stanza_parse(const char *text, size_t n);
 /* Whether a message is what people say to each other: a body, or one that is encrypted. Typing notices,
  * receipts and the like are no content; rooms record their own talk. */
 bool message_is_content(const struct stanza *st);
+/* What only this server may say: a copy (XEP-0280), a delay in the own host's name, an id in this account's
+ * archive. A handler of CHANGE that takes it out of the message in hand; the same for a stanza out of the
+ * record (takes the reference, returns one); and whether one element is so. */
+handler change_forged;
+struct stanza *strip_forged(const struct ctx *c, struct stanza *st);
+bool element_is_forged(const struct ctx *c, const struct element *e);
+/* Adds <stanza-id/> (XEP-0359) to a message: the entry of this account's index that has it. Nobody else may see
+ * it. */
+#define SID_NS "urn:xmpp:sid:0"
+#define CARBONS_NS "urn:xmpp:carbons:2"
+void stanza_id_add(const struct ctx *c, struct stanza *st, struct element *message, int64_t entry);
 /* Routes a stanza from this home to any address; not to one that the user blocks: then it is dropped. */
 void route(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st);
 /* Writes to one session of this home. `entry`: the message's id in the owner's index (or 0), and `copies`:
@@ -310,7 +323,8 @@ enum verdict refuse(struct ctx *c, enum stanza_condition condition, const char *
  * away. */
 enum verdict refuse_unstored(struct ctx *c, const struct rows *r);
 
-/* Puts another stanza (sealed; takes the reference) in the place of the one in hand. Only in CHANGE. */
+/* Puts another stanza (sealed; takes the reference) in the place of the one in hand. In CHANGE, and in KEEP
+ * once it has been written. */
 void ctx_replace(struct ctx *c, struct stanza *st);
 
 /* ---- waiting. Return what these return. The continuation runs exactly once, later, also on failure. */

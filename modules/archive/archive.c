@@ -97,7 +97,7 @@ static enum verdict on_prefs_set(struct ctx *c)
 static enum verdict on_disco(struct ctx *c)
 {
 	static const char *const features[] = { MAM_NS, MAM_NS "#extended", MAM_NS "#groupchat-field",
-		                                RSM_NS };
+		                                SID_NS, RSM_NS };
 
 	for (unsigned i = 0; home_records(c->home) && i < COUNT_OF(features); i++)
 		disco_feature(c, features[i]);
@@ -118,6 +118,6 @@ const struct module mod_archive = {
 	.api = MUSTER_API,
 	.name = "archive",
 	.about = "Lets clients read what was said, from what is on record.",
-	.spec = "XEP-0313, XEP-0059, XEP-0297, XEP-0441",
+	.spec = "XEP-0313, XEP-0059, XEP-0297, XEP-0359, XEP-0441",
 	.hooks = hooks,
 };

@@ -60,7 +60,8 @@ static struct session *find_asker(struct ctx *c)
 	return s && s->id == q->session ? s : NULL;
 }
 
-static void add_message(struct stanza *st, struct element *forwarded, const struct rows *r, unsigned i)
+static void add_message(struct ctx *c, struct stanza *st, struct element *forwarded, const struct rows *r,
+                        unsigned i)
 {
 	const char *text = rows_text(r, i, 3);
 	struct stanza *stored = stanza_parse(text, strlen(text));
@@ -73,7 +74,8 @@ static void add_message(struct stanza *st, struct element *forwarded, const stru
 	for (const struct attribute *a = stored->root->attributes; a; a = a->next)
 		element_set(st, message, a->ns ? "xml:lang" : a->name, a->value);
 	for (const struct element *e = stored->root->children; e; e = e->next)
-		element_copy(st, message, e);
+		if (!element_is_forged(c, e))
+			element_copy(st, message, e);
 	stanza_unref(stored);
 }
 
@@ -91,7 +93,7 @@ static void send_result(struct ctx *c, struct session *s, const struct rows *r, 
 	forwarded = element_add(st, result, "forwarded", "urn:xmpp:forward:0");
 	delay = element_add(st, forwarded, "delay", "urn:xmpp:delay");
 	element_set(st, delay, "stamp", stamp_write(id >> ID_TIME_SHIFT, stamp));
-	add_message(st, forwarded, r, i);
+	add_message(c, st, forwarded, r, i);
 	deliver(c, s, c->to, c->from, stanza_seal(st), 0, 1);
 }
 

@@ -149,6 +149,8 @@ static struct stanza *copy_new(const struct ctx *c, const char *name)
 	e = element_copy(st, e, c->stanza->root);
 	element_set(st, e, "from", c->from->text);
 	element_set(st, e, "to", c->to->text);
+	if (c->sent) /* XEP-0313 section 3.4 */
+		stanza_id_add(c, st, e, c->sent);
 	return stanza_seal(st);
 }
 

@@ -119,7 +119,8 @@ static enum verdict on_in(struct ctx *c)
 
 static const struct hook hooks[] = {
 	ON_LOAD(HOME_USER, &offline_sql_load, offline_loaded),
-	AT_STAGE(IN, CHANGE, ON_MESSAGE, HOME_USER, message_strip),
+	AT_STAGE(OUT, CHANGE, ON_MESSAGE, HOME_USER, change_forged),
+	AT_STAGE(IN, CHANGE, ON_MESSAGE, HOME_USER, change_forged),
 	AT_STAGE(OUT, COPY, ON_MESSAGE, HOME_USER, carbons_on_out),
 	AT_STAGE(IN, ACT, ON_MESSAGE, HOME_USER, on_in),
 	ON_EVENT(EVENT_SESSION_REACHABLE, HOME_USER, offline_on_reachable),

@@ -1,11 +1,9 @@
 /* message.h - between the files of this module: message.c says who gets a message, carbons.c who gets a copy,
- * offline.c what nobody has got yet, forged.c what only this server may say. */
+ * offline.c what nobody has got yet. */
 #ifndef MUSTER_MODULE_MESSAGE_H
 #define MUSTER_MODULE_MESSAGE_H
 
 #include "module.h"
-
-#define CARBONS_NS "urn:xmpp:carbons:2"
 
 /* A user's incoming entries that no session has taken. Those above `taken` are not taken, but for
  * `skipped`; those up to it are, but for `returned`. */
@@ -83,11 +81,6 @@ unsigned carbons_due(struct ctx *c, const struct takers *takers, bool is_taken);
 void carbons_received(struct ctx *c, const struct takers *takers, bool is_taken, unsigned copies);
 /* Whether it is such a copy: only this server makes one. */
 bool is_copy(const struct stanza *st);
-
-/* CHANGE, IN: takes forged elements out. */
-handler message_strip;
-/* The same for a stanza out of the record: takes the reference, returns one. */
-struct stanza *strip_forged(const struct ctx *c, struct stanza *st);
 
 void offline_free(void *data);
 rows_handler offline_loaded;

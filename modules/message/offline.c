@@ -291,8 +291,8 @@ static const struct sql sql_page = {
 		" where e.owner = $1 and e.id > $2 and e.is_out = 0 order by e.id limit 50",
 };
 
-/* XEP-0203: when the message entered the server, said by the host. */
-static struct stanza *with_delay(struct ctx *c, struct stanza *base, int64_t record)
+/* XEP-0203: when the message entered the server, said by the host; and its id in the archive. */
+static struct stanza *with_delay(struct ctx *c, struct stanza *base, int64_t entry, int64_t record)
 {
 	struct stanza *st = stanza_derive(base);
 	struct element *delay = element_add(st, st->root, "delay", "urn:xmpp:delay");
@@ -301,6 +301,7 @@ static struct stanza *with_delay(struct ctx *c, struct stanza *base, int64_t rec
 
 	element_setf(st, delay, "from", "%.*s", (int)jid_domain_len(own), jid_domain(own));
 	element_set(st, delay, "stamp", stamp_write(record >> ID_TIME_SHIFT, stamp));
+	stanza_id_add(c, st, st->root, entry);
 	return stanza_seal(st);
 }
 
@@ -321,8 +322,8 @@ static void replay_deliver(struct ctx *c, struct session *s, const struct rows *
 	if (sender && recipient && st && !is_blocked(c->home, sender)) {
 		st = strip_forged(c, st);
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
-		deliver(c, named ? named : s, sender, recipient, with_delay(c, st, rows_int(r, i, 1)),
-		        rows_int(r, i, 0), 1);
+		deliver(c, named ? named : s, sender, recipient,
+		        with_delay(c, st, rows_int(r, i, 0), rows_int(r, i, 1)), rows_int(r, i, 0), 1);
 	}
 	stanza_unref(st);
 	jid_unref(sender);
