@@ -310,6 +310,9 @@ void route(struct ctx *c, const struct jid *from, const struct jid *to, struct s
  * message in hand: it leaves if that can be put on record, and never comes back. */
 void deliver(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to,
              struct stanza *st, int64_t entry, unsigned copies);
+/* What this ctx delivers until it waits is on record, and older than what waits in the outbox for its own
+ * record: it leaves before that. */
+void deliver_first(struct ctx *c);
 
 /* An IQ result for the request in hand: reply_new makes it, reply seals and sends it; reply(c, NULL) sends
  * an empty one. Returns DONE. */

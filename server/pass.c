@@ -306,6 +306,7 @@ void pass_start(struct home *h, struct envelope *e)
 	if (e->kind == ENV_RETURNED) {
 		p->ctx.is_returned = true;
 		p->ctx.copies = e->count;
+		p->is_released = true; /* it was on record before it was delivered: nothing to wait for */
 		while (pass_is_before_copy(p))
 			p->at++;
 	}

@@ -124,6 +124,11 @@ void deliver(struct ctx *c, struct session *s, const struct jid *from, const str
 	pass_emit(pass_of(c), e, s->stream_reactor);
 }
 
+void deliver_first(struct ctx *c)
+{
+	pass_of(c)->is_released = true;
+}
+
 static bool is_served(struct ctx *c, const struct jid *to)
 {
 	enum home_kind kind;

@@ -3,12 +3,12 @@
 
 #include <string.h>
 
-struct session *message_best(struct home *h)
+struct session *message_best(struct home *h, uint64_t but)
 {
 	struct session *s, *best = NULL;
 
 	SESSION_EACH (s, h)
-		if (session_is_reachable(s) && (!best || s->priority > best->priority))
+		if (session_is_reachable(s) && s->id != but && (!best || s->priority > best->priority))
 			best = s;
 	return best;
 }
@@ -40,7 +40,7 @@ static unsigned deliver_to(struct ctx *c, const struct takers *takers)
  * the record, or goes back to its sender when it is not on record. */
 static enum verdict to_account(struct ctx *c)
 {
-	struct session *best = message_best(c->home);
+	struct session *best = message_best(c->home, 0);
 	struct takers takers = TAKERS_NONE;
 	unsigned taken;
 
@@ -97,7 +97,7 @@ static enum verdict on_in(struct ctx *c)
 
 	if (v != PASS)
 		return v;
-	if (c->entry && !offline_may_deliver(c))
+	if (c->entry && !offline_may_deliver(c, s))
 		return to_replay(c, s);
 	if (s) /* section 8.5.3.1 */
 		return to_session(c, s);

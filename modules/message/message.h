@@ -23,6 +23,7 @@ struct offline {
 	int64_t known;    /* the newest when it was read */
 	uint64_t reader;  /* id of the session that is to write a page before the next one is read; or 0 */
 	unsigned waited;  /* for it: ticks */
+	uint64_t stuck;   /* id of a session that has not, so that another one goes on; or 0 */
 	struct ids {
 		int64_t *list;
 		unsigned count;
@@ -54,9 +55,10 @@ static inline bool takes(const struct takers *t, const struct session *s)
 	return t->one ? s == t->one : session_is_reachable(s) && s->priority >= t->priority;
 }
 
-/* An incoming message that passes ACT. False: it is left to the replay that is under way, or
- * that has read it already. */
-bool offline_may_deliver(struct ctx *c);
+/* An incoming message that passes ACT, for session `s` alone or (NULL) for the account. False: it is left to
+ * the replay that is under way, or that has read it already. A session that cannot be reached gets no replay:
+ * what is for it alone does not wait for one, or the next of the same sender would pass it. */
+bool offline_may_deliver(struct ctx *c, const struct session *s);
 /* It was delivered to `copies` sessions (0: to none, it stays for later). Only for c->entry != 0. */
 void offline_note(struct ctx *c, unsigned copies);
 /* A copy has come back: true when it was the last of them, so that nobody has the message. */
@@ -87,7 +89,7 @@ rows_handler offline_loaded;
 handler offline_on_reachable, offline_on_restored, offline_on_settled, offline_on_gone, offline_on_sleep;
 extern const struct sql offline_sql_load;
 
-/* The reachable session with the highest priority, or NULL. */
-struct session *message_best(struct home *h);
+/* The reachable session with the highest priority, but not the one with id `but`; or NULL. */
+struct session *message_best(struct home *h, uint64_t but);
 
 #endif

@@ -3,7 +3,8 @@
  * most a second later, when the sessions' streams have really written what it covers.
  *
  * The first session that can be reached gets what waits, a page at a time: the next one when its stream has
- * written the last. What arrives meanwhile waits its turn, so that all of it comes in order. */
+ * written the last. What arrives meanwhile waits its turn, so that all of it comes in order. A session that does
+ * not read keeps back only who would get nothing but through it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +13,7 @@
 #define PAGE 50
 #define PAGE_BYTES 262144 /* beyond it the rest of a page is left to the next one */
 #define TICK_MS 1000
-#define READER_TICKS 5 /* then what arrives is not kept waiting any longer */
+#define READER_TICKS 5 /* then another session gets the rest */
 #define IDS_MAX 1000   /* single entries remembered beside the mark */
 
 struct partial {
@@ -232,7 +233,7 @@ static void note_taken(struct offline *o, int64_t entry, bool is_next)
 		(void)ids_add(&o->skipped, entry);
 }
 
-bool offline_may_deliver(struct ctx *c)
+bool offline_may_deliver(struct ctx *c, const struct session *s)
 {
 	struct offline *o = home_data(c);
 
@@ -241,7 +242,7 @@ bool offline_may_deliver(struct ctx *c)
 		return false;
 	if (c->entry > o->newest)
 		o->newest = c->entry;
-	if (!o->is_replaying)
+	if (!o->is_replaying || (s && !session_is_reachable(s)))
 		return true;
 	o->must_repeat |= c->is_returned; /* the replay may have passed it */
 	note_waiting(o, c->entry);
@@ -367,11 +368,11 @@ static bool is_all_taken(struct offline *o)
 
 static enum verdict replay_start(struct ctx *c, struct offline *o)
 {
-	if (o->is_replaying || is_all_taken(o) || !message_best(c->home))
+	if (o->is_replaying || is_all_taken(o) || !message_best(c->home, 0))
 		return PASS;
 	o->is_replaying = true;
 	o->must_repeat = false;
-	o->reader = 0;
+	o->reader = o->stuck = 0;
 	o->replayed = mark_of(o);
 	return replay_next(c, o);
 }
@@ -411,11 +412,20 @@ static enum verdict replay_wait(struct ctx *c, struct offline *o, struct session
 	return PASS;
 }
 
+static struct session *replay_reader(struct ctx *c, const struct offline *o)
+{
+	struct session *other;
+
+	if (c->session && session_is_reachable(c->session))
+		return c->session;
+	other = message_best(c->home, o->stuck);
+	return other ? other : message_best(c->home, 0);
+}
+
 static enum verdict on_page(struct ctx *c, const struct rows *r)
 {
 	struct offline *o = home_data(c);
-	struct session *s =
-	    c->session && session_is_reachable(c->session) ? c->session : message_best(c->home);
+	struct session *s = replay_reader(c, o);
 	unsigned n = rows_count(r), i;
 	size_t bytes = 0;
 
@@ -425,11 +435,12 @@ static enum verdict on_page(struct ctx *c, const struct rows *r)
 	}
 	if (!s)
 		return replay_stop(c, o);
+	deliver_first(c);
 	for (i = 0; i < n && bytes < PAGE_BYTES; i++)
 		bytes += replay_row(c, o, s, r, i);
-	if (bytes) /* the last page too: what waits in the outbox for its commit leaves before these */
-		return replay_wait(c, o, s);
-	return i == n && n < PAGE && o->known == o->newest ? replay_done(c, o) : replay_next(c, o);
+	if (i == n && n < PAGE && o->known == o->newest)
+		return replay_done(c, o);
+	return bytes ? replay_wait(c, o, s) : replay_next(c, o);
 }
 
 enum verdict offline_again(struct ctx *c)
@@ -450,7 +461,7 @@ struct session *offline_reader(struct ctx *c)
 	SESSION_EACH (s, c->home)
 		if (s->id == o->reader)
 			return s;
-	return message_best(c->home);
+	return message_best(c->home, o->stuck);
 }
 
 enum verdict offline_on_reachable(struct ctx *c)
@@ -488,7 +499,7 @@ enum verdict offline_on_settled(struct ctx *c)
 	if (o->reader != c->session->id || c->session->unsettled)
 		return PASS;
 	o->reader = 0;
-	return o->is_replaying ? replay_next(c, o) : replay_start(c, o);
+	return replay_next(c, o);
 }
 
 enum verdict offline_on_gone(struct ctx *c)
@@ -501,13 +512,29 @@ enum verdict offline_on_gone(struct ctx *c)
 	if (o->reader != c->session->id)
 		return PASS;
 	o->reader = 0;
-	if (o->is_replaying)
-		replay_stall(c, o);
+	replay_stall(c, o);
 	return PASS;
 }
 
-/* Stores the mark, and looks after a replay that stands still: one whose session does not read stops, so
- * that others get what arrives; it goes on when that session reads or another one comes. */
+/* One session does not read. Another one that gets what arrives as well gets the rest of what waits; where there is
+ * none, what arrives would only follow what this session has not read: so it waits too. */
+static enum verdict replay_watch(struct ctx *c, struct offline *o)
+{
+	struct session *s, *other = message_best(c->home, o->reader);
+
+	SESSION_EACH (s, c->home)
+		if (s->id == o->reader && session_is_reachable(s) && other && other->priority < s->priority)
+			other = NULL;
+	if (++o->waited < READER_TICKS || !other) {
+		tick_soon(c, o);
+		return DONE;
+	}
+	o->stuck = o->reader;
+	o->reader = 0;
+	return replay_next(c, o);
+}
+
+/* Stores the mark, and looks after a replay that stands still. */
 static enum verdict on_tick(struct ctx *c)
 {
 	struct offline *o = home_data(c);
@@ -515,12 +542,8 @@ static enum verdict on_tick(struct ctx *c)
 	o->is_timing = false;
 	if (!o->is_settling && mark_of(o) != o->stored)
 		settle_ask(c, o);
-	if (o->reader && o->is_replaying) {
-		if (++o->waited >= READER_TICKS)
-			replay_stop(c, o);
-		else
-			tick_soon(c, o);
-	}
+	if (o->reader)
+		return replay_watch(c, o);
 	if (!o->is_stalled)
 		return DONE;
 	o->is_stalled = o->is_replaying = false;

@@ -184,7 +184,7 @@ static void send_message(struct play *p)
 		return;
 	m->epoch = sim->epoch;
 	m->sent_at = sim->steps;
-	m->is_full = slot < SLOTS;
+	m->slot = slot;
 	m->may_vanish = type == MESSAGE_HEADLINE || type == MESSAGE_GROUPCHAT;
 	address_of(address, to, slot);
 	tell("u%u/r%u sends %s to %s, type %u", p->user, p->slot, id, address, type);

@@ -36,12 +36,11 @@ static bool number_of(const struct stanza *st, char letter, unsigned bound, unsi
 static bool is_out_of_order(struct play *p, unsigned n)
 {
 	struct sent *m = &sim->sent[n];
-	unsigned *newest = &p->newest[m->play][m->is_full];
+	unsigned *newest = &p->newest[m->play][m->slot];
 
 	/* Others may have overtaken it meanwhile; it may have overtaken what had to wait. What was for a
-	 * session that had gone waits until there is one that is available; and who does not read what
-	 * waited is not made to wait for what is new. */
-	if (m->was_returned || m->may_vanish || p->is_slow || (m->is_full && m->sent_at < p->came_at))
+	 * session that had gone waits until there is one that is available. */
+	if (m->was_returned || m->may_vanish || (m->slot < SLOTS && m->sent_at < p->came_at))
 		return false;
 	if (n + 1 < *newest)
 		return true;
@@ -75,14 +74,14 @@ static void see_message(struct play *p, const struct jid *from, const struct sta
 	/* What went to a session while older messages waited for another one is forgotten when the home
 	 * sleeps; the last second's mark, when the account is disabled. A message that came back takes
 	 * the mark back. */
-	if (m->seen_in_life == sim->life && p->came_at > m->seen_at && !m->is_full &&
+	if (m->seen_in_life == sim->life && p->came_at > m->seen_at && m->slot == SLOTS &&
 	    !sim->was_gone[p->user] && !sim->had_returned[p->user])
 		fail("m%u was delivered to u%u/r%u, which came when it had been read", n, p->user, p->slot);
 	if (!m->seen_in_life || m->seen_in_life != sim->life)
 		m->seen_at = sim->steps;
 	m->seen_in_life = sim->life;
 	if (is_out_of_order(p, n))
-		fail("m%u was delivered after m%u", n, p->newest[m->play][m->is_full] - 1);
+		fail("m%u was delivered after m%u", n, p->newest[m->play][m->slot] - 1);
 }
 
 static void see_presence(struct play *p, const struct jid *from, const struct stanza *st)

@@ -64,7 +64,8 @@ struct play {
 	bool has_roster;             /* the answer has come */
 	unsigned presence;           /* the number it sent last; 0: unavailable */
 	struct envelope_queue queue; /* delivered, and not written yet */
-	unsigned newest[STREAMS][2]; /* message + 1, by the stream that sent it: to the account, to this */
+	unsigned newest[STREAMS]
+		       [SLOTS + 1]; /* message + 1, by the stream that sent it, and to whom: slot */
 	bool seen[MESSAGES];
 	unsigned view[USERS][SLOTS]; /* numbers of presence */
 	struct contact roster[USERS];
@@ -75,9 +76,9 @@ struct play {
 /* A message, known by its number: its id and its body are m17. */
 struct sent {
 	unsigned from, to, play;
+	unsigned slot; /* the session of the account to which it was sent; SLOTS: to the account */
 	unsigned delivered, seen_at, seen_in_life; /* at which step it was read first */
 	unsigned epoch, sent_at;
-	bool is_full;    /* to one session of the account */
 	bool may_vanish; /* is not put on record: a headline, groupchat */
 	bool is_lost;    /* the server was killed before it was on record */
 	bool is_refused, was_returned;
