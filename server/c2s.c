@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "c2s_parts.h"
+#include "csi.h"
 #include "home.h"
 #include "log.h"
 #include "sm.h"
@@ -85,7 +86,8 @@ void c2s_features(struct c2s *c)
 	if (c->stream.ssl || !c->require_tls)
 		stream_add_limits(&c->stream, &b);
 	if (c->state == C2S_AUTHENTICATED) {
-		buffer_adds(&b, "<bind xmlns='" BIND_NS "'/><sm xmlns='" SM_NS "'/>");
+		buffer_adds(&b,
+		            "<bind xmlns='" BIND_NS "'/><sm xmlns='" SM_NS "'/><csi xmlns='" CSI_NS "'/>");
 		if (c->stream.reactor->hooks->stream_features.len)
 			buffer_adds(&b, c->stream.reactor->hooks->stream_features.data);
 		host_stream_features(c->stream.reactor, c->domain, &b);
@@ -188,6 +190,10 @@ static const struct rule rules[] = {
 	{ C2S_SECURE, NULL, "iq", c2s_on_register },
 	{ C2S_AUTHENTICATED, NULL, "iq", c2s_on_bind },
 	{ C2S_BINDING, NULL, NULL, c2s_on_early },
+	{ C2S_BOUND, CSI_NS, "active", c2s_on_state },
+	{ C2S_BOUND, CSI_NS, "inactive", c2s_on_state },
+	{ C2S_BINDING, CSI_NS, "active", c2s_on_early },
+	{ C2S_BINDING, CSI_NS, "inactive", c2s_on_early },
 	{ C2S_BOUND, SM_NS, "r", c2s_on_manage },
 	{ C2S_BOUND, SM_NS, "a", c2s_on_manage },
 	{ C2S_BOUND, SM_NS, "enable", c2s_on_manage },

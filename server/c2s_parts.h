@@ -142,6 +142,7 @@ void c2s_begin(struct c2s *c);
 /* ---- c2s_sm.c */
 
 void c2s_on_manage(struct c2s *c, struct stanza *st); /* <enable/>, <r/>, <a/> of a bound client */
+void c2s_on_state(struct c2s *c, struct stanza *st);  /* <active/>, <inactive/> */
 void c2s_on_resume(struct c2s *c, struct stanza *st);
 void c2s_on_unmanaged(struct c2s *c, struct stanza *st); /* out of place */
 void c2s_on_resumed(struct c2s *c, const struct envelope *e);

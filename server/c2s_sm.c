@@ -1,5 +1,6 @@
-/* c2s_sm.c - stream management (XEP-0198) on a client's stream, which only carries it: the counts are the
- * session's, in its home (session_sm.c). So what the stream itself answers to a stanza goes there too. */
+/* c2s_sm.c - stream management (XEP-0198) and client state (XEP-0352) on a client's stream, which only carries them:
+ * the counts are the session's, in its home (session_sm.c, session_csi.c). So what the stream itself answers to a
+ * stanza goes there too. */
 #include <string.h>
 
 #include "c2s_parts.h"
@@ -34,20 +35,24 @@ void c2s_on_unmanaged(struct c2s *c, struct stanza *st)
 }
 
 /* They are paced and bounded as stanzas are. */
+void c2s_on_state(struct c2s *c, struct stanza *st)
+{
+	struct envelope *e = to_home(c, ENV_MANAGE);
+
+	e->stanza = stanza_ref(st);
+	c2s_count(c, e);
+	reactor_post(c->stream.reactor, c->home_reactor, e);
+}
+
 void c2s_on_manage(struct c2s *c, struct stanza *st)
 {
-	struct envelope *e;
-
 	if (element_is(st->root, "enable", SM_NS))
 		c->is_managed = true;
 	if (!c->is_managed) {
 		c2s_on_unmanaged(c, st);
 		return;
 	}
-	e = to_home(c, ENV_MANAGE);
-	e->stanza = stanza_ref(st);
-	c2s_count(c, e);
-	reactor_post(c->stream.reactor, c->home_reactor, e);
+	c2s_on_state(c, st);
 }
 
 void c2s_say_managed(struct c2s *c, struct stanza *answer, const struct jid *from)

@@ -84,6 +84,8 @@ struct limits_conf {
 	int64_t resume_time;      /* for how long a session waits for its client; 0: not at all */
 	int64_t resume_stanzas;   /* that are not acknowledged; a session with more ends */
 	int64_t resume_bytes;     /* the same */
+	int64_t inactive_stanzas; /* that may wait while nobody looks at a client; 0: none does */
+	int64_t inactive_bytes;   /* the same */
 	int64_t ack_time;         /* to answer when an acknowledgement is asked for */
 	int64_t bytes_per_second; /* from one stream: it is read no faster */
 	int64_t stanzas_per_second;

@@ -106,7 +106,7 @@ struct section {
 	const struct option *options; /* SECTION_OPTIONS, SECTION_LISTENERS: of one entry */
 	size_t offset;                /* SECTION_OPTIONS: of the member in struct conf */
 };
-enum { SECTION_COUNT = 8, SECTION_OPTIONS_MAX = 32 };
+enum { SECTION_COUNT = 8, SECTION_OPTIONS_MAX = 48 };
 extern const struct section conf_sections[SECTION_COUNT + 1];
 enum {
 	LISTENER_KIND_ROW,

@@ -16,7 +16,7 @@ enum envelope_kind {
 	ENV_RESUME,  /* one wants a session whose stream has ended: `stanza` says which, `count` is its h */
 	ENV_RESTORE, /* a session that has outlived a stop of the server: `arg` is its struct restored */
 	ENV_DETACH,  /* a session's stream has ended */
-	ENV_MANAGE,  /* <enable/>, <r/> or <a/> of the client: session_sm.c */
+	ENV_MANAGE,  /* <enable/>, <r/>, <a/>; <active/>, <inactive/> of the client: session_manage */
 	ENV_REFUSED, /* a stanza was refused by the stream itself; `stanza` answers it, or NULL */
 	ENV_RETURNED, /* a message that a dead stream never wrote: COPY and ACT again */
 	ENV_SETTLED,  /* all that was delivered to the session before ENV_SETTLE is written */

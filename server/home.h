@@ -263,6 +263,15 @@ void session_record(struct home *h, uint64_t session, struct write *w, uint64_t 
 /* After a commit. */
 void sessions_committed(struct reactor *r);
 
+/* ---- session_csi.c: what may wait while its client is inactive (csi.h) */
+
+void csi_set(struct session *s, bool is_inactive);     /* its client says so */
+void csi_write(struct session *s, struct envelope *e); /* ENV_WRITE to an inactive one; takes it over */
+void csi_flush(struct session *s);                     /* sends what waits */
+void csi_free(struct session *s);                      /* drops it */
+/* ENV_WRITE or ENV_SETTLE, which nothing holds back any more; takes it over. */
+void session_send(struct session *s, struct envelope *e);
+
 /* ---- transit.c: rows of what is on its way between two homes (ARCHITECTURE, section 2) */
 
 struct write;

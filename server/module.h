@@ -251,11 +251,13 @@ struct session {
 	bool fetches_archive;      /* has asked for a page of its archive (module archive) */
 	uint8_t archive_queries;   /* such questions that have no answer yet */
 	bool wants_carbons;        /* gets copies of what other sessions send and get (XEP-0280) */
+	bool is_inactive;          /* nobody looks at its client: not to be told to others */
 	bool is_ending;            /* its stream is gone */
 	unsigned unsettled;        /* how often session_settle has asked and got no answer yet */
 	struct directed *directed; /* noted by the presence module */
 	/* the rest is the core's */
 	struct unanswered *unanswered; /* IQ requests it has got and not answered */
+	struct csi *csi;               /* what waits while its client is inactive (XEP-0352); or NULL */
 	struct sm *sm;                 /* stream management (XEP-0198), where its client has enabled it */
 	uint32_t stream_reactor;
 	uint64_t stream_id;          /* 0: no stream attached */

@@ -4,16 +4,19 @@
 #include "pass_parts.h"
 #include "router.h"
 
-/* What must be committed before anything follows from this pass on this reactor; 0: nothing. Where the host lets
- * messages be delivered at once, the record of the one in hand is only what its sender's acknowledgement waits
- * for, and what goes to another reactor, as that knows nothing of tickets. */
+/* Where the host lets messages be delivered at once, the record of the one in hand is only what its sender's
+ * acknowledgement waits for, and what goes to another reactor, as that knows nothing of tickets. */
+static bool pass_is_early(const struct pass *p)
+{
+	return p->ctx.home->record == RECORD_ACKNOWLEDGE_AFTER && p->ctx.dir == OUT && p->ctx.record;
+}
+
+/* What must be committed before anything follows from this pass on this reactor; 0: nothing. */
 static uint64_t pass_waits_for(const struct pass *p)
 {
-	const struct home *h = p->ctx.home;
-
-	if (h->record == RECORD_ACKNOWLEDGE_AFTER && p->ctx.dir == OUT && p->ctx.record)
+	if (pass_is_early(p) || store_is_committed(p->ctx.home->reactor->store, p->ticket))
 		return 0;
-	return store_is_committed(h->reactor->store, p->ticket) ? 0 : p->ticket;
+	return p->ticket;
 }
 
 void pass_emit(struct pass *p, struct envelope *e, unsigned target)
@@ -73,7 +76,7 @@ enum verdict pass_route(struct pass *p)
 	e->home_kind = p->to_kind;
 	e->record = c->record;
 	e->entry = c->entry;
-	if (p->is_own) /* it is done when it is done there */
+	if (p->is_own && !pass_is_early(p)) /* it is done when it is done there */
 		p->number = 0;
 	else
 		e->number = 0;

@@ -47,16 +47,24 @@ void session_write(struct home *h, struct envelope *e)
 		envelope_free(h->reactor, e);
 		return;
 	}
-	if (s) { /* else the stream that it had gives back what goes back */
-		e->stream = s->stream_id;
-		e->stream_reactor = s->stream_reactor;
-	}
-	if (!s || !s->sm)
+	if (!s) /* the stream that it had gives back what goes back */
 		reactor_post(h->reactor, e->stream_reactor, e);
-	else if (e->kind == ENV_WRITE)
-		sm_write(s, e);
+	else if (e->kind == ENV_WRITE && s->is_inactive)
+		csi_write(s, e);
 	else
+		session_send(s, e);
+}
+
+void session_send(struct session *s, struct envelope *e)
+{
+	e->stream = s->stream_id;
+	e->stream_reactor = s->stream_reactor;
+	if (s->sm && e->kind == ENV_WRITE)
+		sm_write(s, e);
+	else if (s->sm)
 		sm_settle(s, e);
+	else
+		reactor_post(s->home->reactor, e->stream_reactor, e);
 }
 
 static struct envelope *close_new(struct reactor *r, unsigned stream_reactor, uint64_t id,
@@ -196,6 +204,7 @@ void session_end(struct home *h, struct session *s)
 	s->is_ending = true;
 	pass_event(h, EVENT_SESSION_GONE, s);
 	session_answer_all(h, s);
+	csi_flush(s); /* what goes back does so from where all other does */
 	if (s->sm)
 		session_return_unacked(s);
 	log_debug("session", s->full->text, "ended");
@@ -226,6 +235,7 @@ void session_free(struct session *s)
 		directed_drop(&s->directed);
 	while (s->unanswered)
 		unanswered_drop(&s->unanswered);
+	csi_free(s);
 	if (s->sm)
 		sm_free(s->sm);
 	stanza_unref(s->presence);

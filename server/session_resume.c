@@ -217,6 +217,7 @@ void session_attach(struct session *s)
 	sm->told = sm->in.handled;
 	sm->unasked = (uint32_t)sm_out_count(&sm->out);
 	send_again(s);
+	csi_set(s, false); /* XEP-0352 section 5.2: that is not resumed */
 	sm_ask_soon(s);
 	log_debug("session", s->full->text, "resumed; %u stanzas sent again", sm->unasked);
 	envelope_free(s->home->reactor, e);

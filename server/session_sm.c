@@ -6,6 +6,7 @@
  * numbered when it arrives (session_arrived), and done when its pass has ended (session_taken). */
 #include <string.h>
 
+#include "csi.h"
 #include "home.h"
 #include "log.h"
 #include "resumable.h"
@@ -363,6 +364,8 @@ void session_manage(struct home *h, struct envelope *e)
 
 	if (!s || s->stream_id != e->stream || s->is_ending)
 		; /* it has ended meanwhile */
+	else if (strcmp(st->root->ns, CSI_NS) == 0)
+		csi_set(s, strcmp(st->root->name, "inactive") == 0);
 	else if (element_is(st->root, "enable", SM_NS))
 		on_enable(s, st);
 	else if (!s->sm)
