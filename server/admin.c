@@ -261,6 +261,12 @@ static const struct argument archive_stats_arguments[] = {
 	{ "exact", ARGUMENT_BOOL, false, "whether all is counted, however long it takes; false" },
 	{ 0 },
 };
+static const struct argument archive_expire_arguments[] = {
+	{ "host", ARGUMENT_TEXT, false, "only of this domain" },
+	{ "older_than", ARGUMENT_TEXT, false, "days; without it as long as the domains keep archives" },
+	{ "dry_run", ARGUMENT_BOOL, false, "whether to say only what would go; false" },
+	{ 0 },
+};
 static const struct argument password_arguments[] = {
 	{ "jid", ARGUMENT_TEXT, true, "the address of an account" },
 	{ "password", ARGUMENT_SECRET, true, "its password" },
@@ -351,6 +357,7 @@ const struct command admin_commands[] = {
 	{ "archive export", "Lists all that is in archives.", archive_export_arguments,
 	  admin_archive_export },
 	{ "archive stats", "Counts what is in archives.", archive_stats_arguments, admin_archive_stats },
+	{ "archive expire", "Removes what is old.", archive_expire_arguments, admin_archive_expire },
 	{ "status", "Shows how the server is doing.", only_asks, admin_status },
 	{ "top", "The same with the busiest domains.", only_asks, admin_top },
 	{ "metrics", "Shows all that is counted.", only_asks, admin_metrics },

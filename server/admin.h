@@ -67,6 +67,7 @@ void admin_archive_search(struct request *r);
 void admin_archive_show(struct request *r);
 void admin_archive_export(struct request *r);
 void admin_archive_stats(struct request *r);
+void admin_archive_expire(struct request *r);
 
 /* admin_db.c */
 void admin_db_check(struct request *r);

@@ -2,6 +2,7 @@
  *
  * admin_archive.c       the work in portions; search and show: one account
  * admin_archive_walk.c  export and statistics: one account, those of a domain, or all
+ * admin_archive_expire.c  what is older than it is kept
  *
  * Archives may be large and the database slow about what nobody has read for years. So these commands read by
  * sessions of their own in the worker pool, a portion after the other: neither a reactor nor its store waits

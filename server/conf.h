@@ -47,6 +47,7 @@ struct store_conf {
 	const char *conninfo;      /* postgresql: libpq's */
 	const char *password_file; /* postgresql, or NULL */
 	int64_t timeout;           /* ms */
+	int64_t upkeep;            /* how often what is old goes, ms */
 	const char *spool;         /* directory for what is written while the database is away */
 	int64_t spool_bytes;
 	bool share_transactions;   /* of two homes on one reactor; false only in tests */

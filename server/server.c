@@ -23,6 +23,7 @@
 #include "log.h"
 #include "privilege.h"
 #include "resumable.h"
+#include "upkeep.h"
 
 #define REACTORS_AUTO_MAX 16
 #define CLAIM_MS 30000 /* PostgreSQL notices within 20 s that a machine is gone */
@@ -231,12 +232,6 @@ static void ignore_rows(void *arg, const struct rows *rows)
 	(void)rows;
 }
 
-/* The parts of the coming months; PostgreSQL only (schema, 012_archive). */
-static const struct sql sql_parts = {
-	.name = "parts_ahead",
-	.text = "select muster_parts_ahead()",
-	.sqlite = "select 1",
-};
 /* Guests whose sessions ended with the server. */
 static const struct sql sql_guests_drop = {
 	.name = "guests_drop",
@@ -297,7 +292,7 @@ static bool open_database(struct server *srv)
 		return fail_free(srv, error);
 	srv->durability = database_durability(srv->db);
 	if (!database_run(srv->db, &hosts_sql, NO_PARAMS, keep_hosts, srv, &error) ||
-	    !database_run(srv->db, &sql_parts, NO_PARAMS, ignore_rows, NULL, &error) ||
+	    !database_run(srv->db, &upkeep_parts, NO_PARAMS, ignore_rows, NULL, &error) ||
 	    !database_run(srv->db, &sql_guests_drop, NO_PARAMS, ignore_rows, NULL, &error) ||
 	    !groups_read(srv, &error) || !read_secret(srv, &error) || !admin_import_finish(srv->db, &error))
 		return fail_free(srv, error);
@@ -376,6 +371,7 @@ static void on_listening(struct server *srv, void *arg)
 		if (database_is_postgresql(srv->db))
 			srv->live = live_open(srv);
 		srv->cert_watch = cert_watch_open(srv);
+		srv->upkeep = upkeep_open(srv);
 		log_info("server", NULL, "Muster %s is ready: %u hosts, %u listeners, %s", muster_version(),
 		         srv->hosts->count, srv->conf->listener_count, srv->durability);
 		server_say_ready(srv);

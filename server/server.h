@@ -17,6 +17,7 @@ struct control;
 struct gate;
 struct live;
 struct stopping;
+struct upkeep;
 
 struct server {
 	struct conf *conf;     /* as of start; reactors hold the present one */
@@ -34,6 +35,7 @@ struct server {
 	int64_t started;          /* Unix seconds */
 	struct gate *gate;        /* who may come in; has a lock of its own */
 	struct cert_watch *cert_watch; /* reactor 0 only */
+	struct upkeep *upkeep;         /* reactor 0 only */
 	struct control *control;       /* reactor 0 only, as are the signal handlers */
 	int admin_fd;             /* >= 0: no listeners, no traffic; only the commands that come on it */
 	bool is_database_only;    /* then: does not even open the database by itself */

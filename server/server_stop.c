@@ -17,6 +17,7 @@
 #include "log.h"
 #include "server.h"
 #include "stream.h"
+#include "upkeep.h"
 
 #define ROUND_MS 20
 #define STREAMS_MS 3000 /* then streams are cut whose clients do not close their side */
@@ -46,6 +47,8 @@ static void close_stores(struct stopping *s)
 	notify_unwatch(srv); /* what follows does not wait for anybody */
 	cert_watch_close(srv->cert_watch);
 	srv->cert_watch = NULL;
+	upkeep_close(srv->upkeep);
+	srv->upkeep = NULL;
 	for (unsigned i = 0; i < srv->reactor_count; i++)
 		reactor_post_run(srv->reactors[0], i, close_step, NULL);
 	srv->stopping = NULL;

@@ -104,6 +104,24 @@ static enum verdict on_disco(struct ctx *c)
 	return PASS;
 }
 
+/* ---- how long: the server lets go what is older (server/archive_expire.c) */
+
+struct archive_policy {
+	int64_t keep;
+};
+
+static const char *const for_ever[] = { "forever", NULL };
+
+static const struct option policies[] = { { .name = "keep",
+	                                    .type = OPT_INT,
+	                                    .offset = offsetof(struct archive_policy, keep),
+	                                    .fallback = "forever",
+	                                    .help = "For how many days messages stay on record.",
+	                                    .min = 1,
+	                                    .max = 36500,
+	                                    .choices = for_ever },
+	                                  OPTIONS_END };
+
 static const struct hook hooks[] = {
 	ON_IQ_SET(MAM_NS, "query", HOME_USER, on_query),
 	ON_IQ_GET(MAM_NS, "query", HOME_USER, query_on_form),
@@ -120,4 +138,6 @@ const struct module mod_archive = {
 	.about = "Lets clients read what was said, from what is on record.",
 	.spec = "XEP-0313, XEP-0059, XEP-0297, XEP-0359, XEP-0441",
 	.hooks = hooks,
+	.policies = policies,
+	.policies_size = sizeof(struct archive_policy),
 };

@@ -120,17 +120,35 @@ void show_archived(struct call *c, const json_t *result)
 	show_safe(text_of(result, "xml"));
 }
 
-/* ---- stats */
+/* ---- numbers by month */
 
 static double megabytes(const json_t *object)
 {
 	return (double)json_integer_value(json_object_get(object, "bytes")) / (1024 * 1024);
 }
 
+static void show_months(const json_t *result)
+{
+	const json_t *month, *bytes;
+	size_t i;
+
+	json_array_foreach(json_object_get(result, "months"), i, month)
+	{
+		bytes = json_object_get(month, "bytes");
+		if (i == 0)
+			printf("\n%-8s %12s%s\n", "MONTH", "MESSAGES", bytes ? "         MB" : "");
+		printf("%-8s %12lld", text_of(month, "month"),
+		       (long long)json_integer_value(json_object_get(month, "messages")));
+		if (bytes)
+			printf(" %10.1f", megabytes(month));
+		putchar('\n');
+	}
+}
+
+/* ---- stats */
+
 static void show_counted(const json_t *result)
 {
-	const json_t *month;
-	size_t i;
 	bool is_estimate = json_is_true(json_object_get(result, "is_estimate"));
 
 	printf("%s%lld messages, %.1f MB%s, from %s to %s.\n", is_estimate ? "About " : "",
@@ -144,13 +162,7 @@ static void show_counted(const json_t *result)
 		    "They are in the archives of %lld of %lld accounts; one between two of them counts twice.\n",
 		    (long long)json_integer_value(json_object_get(result, "with_messages")),
 		    (long long)json_integer_value(json_object_get(result, "accounts")));
-	json_array_foreach(json_object_get(result, "months"), i, month)
-	{
-		if (i == 0)
-			printf("\n%-8s %12s %10s\n", "MONTH", "MESSAGES", "MB");
-		printf("%-8s %12lld %10.1f\n", text_of(month, "month"),
-		       (long long)json_integer_value(json_object_get(month, "messages")), megabytes(month));
-	}
+	show_months(result);
 }
 
 int archive_stats(struct call *c)
@@ -165,5 +177,89 @@ int archive_stats(struct call *c)
 			puts("There are no messages.");
 	}
 	json_decref(result);
+	return c->status;
+}
+
+/* ---- expire */
+
+bool archive_expire_args(struct call *c)
+{
+	if (!flags_to_args(c))
+		return false;
+	json_object_del(c->args, "yes");
+	return true;
+}
+
+static bool on_removed(struct call *c, const json_t *page, void *arg)
+{
+	struct progress *p = arg;
+	uint64_t done = (uint64_t)json_integer_value(json_object_get(page, "done"));
+
+	(void)c;
+	progress_show(p, done < p->total ? done : p->total);
+	return true;
+}
+
+/* Says or, not `is_dry`, does it. `total`: how much that will be, as far as is known. */
+static json_t *ask_to_expire(struct call *c, bool is_dry, uint64_t total)
+{
+	struct progress p;
+	json_t *args = json_deep_copy(c->args);
+
+	json_object_set_new(args, "dry_run", json_boolean(is_dry));
+	progress_begin(&p, c, is_dry ? "Looking" : "Removing", total);
+	json_t *result = talk(c, c->verb->name, args, total ? on_removed : NULL, &p);
+	progress_end(&p);
+	return result;
+}
+
+static uint64_t rows_of(const json_t *result)
+{
+	return (uint64_t)(json_integer_value(json_object_get(result, "messages")) +
+	                  json_integer_value(json_object_get(result, "records")));
+}
+
+static void show_expired(const json_t *result, const char *what)
+{
+	printf("%lld messages in archives and %lld records %s, all from before %s.\n",
+	       (long long)json_integer_value(json_object_get(result, "messages")),
+	       (long long)json_integer_value(json_object_get(result, "records")), what,
+	       text_of(result, "before"));
+	show_months(result);
+}
+
+/* Also what has gone as a whole month is counted before. */
+static void show_removed(struct call *c, const json_t *before, json_t *after)
+{
+	json_int_t tables = json_integer_value(json_object_get(after, "tables"));
+
+	if (c->is_json) {
+		show_json(c, after);
+		return;
+	}
+	printf("Removed %llu rows", (unsigned long long)rows_of(after));
+	if (tables)
+		printf(" and %lld whole tables, of %llu rows in all", (long long)tables,
+		       (unsigned long long)rows_of(before));
+	puts(".");
+}
+
+int archive_expire(struct call *c)
+{
+	json_t *before = ask_to_expire(c, true, 0), *after = NULL;
+	bool is_dry = call_flag(c, "--dry-run");
+
+	if (before && is_dry && c->is_json)
+		show_json(c, before);
+	else if (before && !rows_of(before) && !c->is_json)
+		printf("Nothing is from before %s.\n", text_of(before, "before"));
+	else if (before && !c->is_json)
+		show_expired(before, is_dry ? "would go" : "are to go");
+	if (before && !is_dry && (rows_of(before) || c->is_json) && ask_if_sure(c, "Remove them for good?"))
+		after = ask_to_expire(c, false, rows_of(before) + 1);
+	if (after)
+		show_removed(c, before, after);
+	json_decref(before);
+	json_decref(after);
 	return c->status;
 }

@@ -158,7 +158,7 @@ bool ask_password(struct call *c)
 
 /* ---- being sure */
 
-bool ask_if_removed(struct call *c)
+bool ask_if_sure(struct call *c, const char *question)
 {
 	char answer[PASSWORD_MAX + 2] = "";
 
@@ -168,10 +168,19 @@ bool ask_if_removed(struct call *c)
 	if (tty < 0)
 		return complain(c, CONTROL_USAGE, "Say --yes when you are sure.",
 		                "There is no terminal to ask whether you are sure.");
-	char *prompt =
-	    mem_printf("Remove %s with all that is stored of it? [y/N] ", c->words[c->word_count - 1]);
+	char *prompt = mem_printf("%s [y/N] ", question);
 	bool is_yes = ask(tty, prompt, false, answer) && (answer[0] == 'y' || answer[0] == 'Y');
 	mem_free(prompt);
 	close(tty);
 	return is_yes || complain(c, CONTROL_REFUSED, NULL, "Nothing was removed.");
+}
+
+bool ask_if_removed(struct call *c)
+{
+	char *question =
+	    mem_printf("Remove %s with all that is stored of it?", c->words[c->word_count - 1]);
+	bool is_sure = ask_if_sure(c, question);
+
+	mem_free(question);
+	return is_sure;
 }

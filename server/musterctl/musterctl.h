@@ -161,6 +161,8 @@ bool offline_wait(struct call *c);
 /* ask.c */
 bool ask_password(struct call *c);   /* a `prepare` */
 bool ask_if_removed(struct call *c); /* the same */
+/* Unless --yes was said: asks at the terminal, "... ? [y/N] ". */
+bool ask_if_sure(struct call *c, const char *question);
 
 /* import.c */
 int import_users(struct call *c);
@@ -172,6 +174,8 @@ int announce(struct call *c);
 /* archive*.c */
 int archive_search(struct call *c);
 int archive_stats(struct call *c);
+bool archive_expire_args(struct call *c); /* a `prepare` */
+int archive_expire(struct call *c);
 bool archive_export_args(struct call *c); /* a `prepare` */
 int archive_export(struct call *c);
 int archive_verify(struct call *c);

@@ -101,6 +101,12 @@ static const struct flag archive_export_flags[] = {
 	{ "--until", "TIME", "only before TIME" },
 	{ 0 },
 };
+static const struct flag expire_flags[] = {
+	{ "--older-than", "DAYS", "whatever the domains keep; without it, what is older than that" },
+	{ "--dry-run", NULL, "only says what would go" },
+	{ "--yes", NULL, "does not ask whether you are sure" },
+	{ 0 },
+};
 static const struct flag stats_flags[] = {
 	{ "--exact", NULL, "PostgreSQL, all domains: counts, where it else asks for estimates" },
 	{ 0 },
@@ -477,6 +483,17 @@ const struct verb verbs[] = {
 	    .flags = stats_flags,
 	    .prepare = flags_to_args,
 	    .run = archive_stats,
+	},
+	{
+	    .name = "archive expire",
+	    .about = "Removes messages that are older than they are kept.",
+	    .more =
+		"Says first how many of which months that are, and asks. The server does the same by itself each "
+		"day,\nby each domain's policy archive.keep.",
+	    .words = of_host_word,
+	    .flags = expire_flags,
+	    .prepare = archive_expire_args,
+	    .run = archive_expire,
 	},
 	{
 	    .name = "status",
