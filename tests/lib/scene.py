@@ -445,6 +445,8 @@ class Player:
                                     % condition.replace("/>", " xmlns='%s'/>" % xmpp.NS_STREAM_ERRORS))
             template = xmpp.parse_elements(wanted)[0]
             got = await c.next("%s to receive %s" % (name, template))
+            while self.is_tolerated(c, got):
+                got = await c.next("%s to receive %s" % (name, template))
             if match.match(template, got, self.variables) is None:
                 raise Failure("expected %s\ngot      %s" % (template, got))
         got = await c.next("the server to close the stream of " + name)
