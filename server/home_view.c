@@ -15,6 +15,11 @@ enum home_kind home_kind(const struct home *h)
 	return h->kind;
 }
 
+int64_t home_newest_entry(const struct home *h)
+{
+	return h->newest_entry;
+}
+
 int64_t home_account(const struct home *h)
 {
 	return h->account;

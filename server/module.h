@@ -246,13 +246,15 @@ struct session {
 	uint64_t id;             /* never used again */
 	struct stanza *presence; /* the last available one; NULL while unavailable */
 	int8_t priority;
-	bool wants_roster;         /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
-	bool wants_blocks;         /* has asked for the block list: gets pushes (XEP-0191 section 3.3) */
-	bool fetches_archive;      /* has asked for a page of its archive (module archive) */
-	uint8_t archive_queries;   /* such questions that have no answer yet */
-	bool wants_carbons;        /* gets copies of what other sessions send and get (XEP-0280) */
-	bool is_inactive;          /* nobody looks at its client: not to be told to others */
-	bool is_ending;            /* its stream is gone */
+	bool wants_roster;       /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
+	bool wants_blocks;       /* has asked for the block list: gets pushes (XEP-0191 section 3.3) */
+	bool fetches_archive;    /* has asked for a page of its archive (module archive) */
+	uint8_t archive_queries; /* such questions that have no answer yet */
+	bool wants_carbons;      /* gets copies of what other sessions send and get (XEP-0280) */
+	bool is_inactive;        /* nobody looks at its client: not to be told to others */
+	bool is_ending;          /* its stream is gone */
+	int64_t
+	    archive_read; /* up to this entry its client has had its archive read, or is reading it; 0: none */
 	unsigned unsettled;        /* how often session_settle has asked and got no answer yet */
 	struct directed *directed; /* noted by the presence module */
 	/* the rest is the core's */
@@ -376,6 +378,7 @@ void home_timer(struct ctx *c, handler *run, unsigned ms);
 /* ---- record ids: an index id is time plus random bits, above the owner's newest (XEP-0313). */
 #define ID_TIME_SHIFT 10 /* an id >> this is its time in Unix microseconds */
 int64_t entry_id_new(struct ctx *c);
+int64_t home_newest_entry(const struct home *h); /* the last one that it has made; reads see it */
 int64_t record_id_new(struct ctx *c);
 
 /* Routes when the change `w` is committed, and again after a crash until it has arrived. */

@@ -80,6 +80,8 @@ unsigned resumable_store(struct home *h)
 	unsigned stored = 0;
 
 	SESSION_EACH (s, h) {
+		if (session_is_waiting(s))
+			csi_flush(s); /* what has waited gets its number now */
 		if (!session_is_waiting(s) || s->sm->is_final)
 			continue;
 		store_session(s);

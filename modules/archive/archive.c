@@ -23,6 +23,7 @@ static enum verdict on_query(struct ctx *c)
 	s->archive_queries++;
 	s->fetches_archive = true;
 	q->session = s->id;
+	q->newest = home_newest_entry(c->home);
 	return page_start(c);
 }
 

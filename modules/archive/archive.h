@@ -24,6 +24,7 @@ struct query {
 	const char *ids;   /* these alone, as "1,2,3"; or NULL */
 	const char *named; /* ids that must exist, in the same form; "" when there are none */
 	uint64_t session;  /* whose query it is */
+	int64_t newest;    /* what the archive had then */
 };
 
 /* The query in hand. NULL: it has been refused. */

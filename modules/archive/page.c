@@ -137,6 +137,13 @@ static unsigned page_rows(const struct query *q, const struct rows *r)
 	return n;
 }
 
+/* Who asks for all there is, from somewhere on, reads his archive to its end: what has waited for him need not be
+ * sent to him (XEP-0160). */
+static bool reads_on(const struct query *q)
+{
+	return !q->with && !q->ids && q->high == INT64_MAX && q->max > 0;
+}
+
 static enum verdict on_page(struct ctx *c, const struct rows *r)
 {
 	const struct query *q = c->own;
@@ -149,6 +156,8 @@ static enum verdict on_page(struct ctx *c, const struct rows *r)
 	if (rows_status(r) != STORE_OK)
 		return refuse_unstored(c, r);
 	n = page_rows(q, r);
+	if (reads_on(q))
+		s->archive_read = q->newest;
 	for (unsigned i = 0; i < n; i++)
 		send_result(c, s, r, q->is_backward != q->is_flipped ? n - 1 - i : i);
 	return send_fin(c, r, n, n == rows_count(r));

@@ -311,8 +311,28 @@ static bool is_waiting(const struct offline *o, int64_t entry)
 	return entry > o->taken ? !ids_has(&o->skipped, entry) : ids_has(&o->returned, entry);
 }
 
-/* To the session it names, if that is here, else to the one that reads. Who has been blocked meanwhile is not
- * heard any more (XEP-0191 section 3.3): what he said stays in the record. */
+/* What all sessions have read in the archive, or are reading there, waits for nobody. */
+static void replay_pass_over(struct ctx *c, struct offline *o)
+{
+	int64_t read = list_is_empty(home_sessions(c->home)) ? 0 : o->newest;
+	struct session *s;
+
+	SESSION_EACH (s, c->home)
+		if (s->archive_read < read)
+			read = s->archive_read;
+	for (unsigned i = 0; i < o->returned.count;)
+		if (o->returned.list[i] <= read)
+			ids_remove(&o->returned, o->returned.list[i]);
+		else
+			i++;
+	if (read > o->taken)
+		o->taken = read;
+	if (read > o->replayed)
+		o->replayed = read;
+}
+
+/* To the session it names, if that is here, else to the one that reads; not if its client has it from the archive.
+ * Who has been blocked meanwhile is not heard any more (XEP-0191 section 3.3): what he said stays in the record. */
 static void replay_deliver(struct ctx *c, struct session *s, const struct rows *r, unsigned i)
 {
 	const char *from = rows_text(r, i, 2), *to = rows_text(r, i, 3), *text = rows_text(r, i, 4);
@@ -323,8 +343,11 @@ static void replay_deliver(struct ctx *c, struct session *s, const struct rows *
 	if (sender && recipient && st && !is_blocked(c->home, sender)) {
 		st = strip_forged(c, st);
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
-		deliver(c, named ? named : s, sender, recipient,
-		        with_delay(c, st, rows_int(r, i, 0), rows_int(r, i, 1)), rows_int(r, i, 0), 1);
+		s = named ? named : s;
+		if (rows_int(r, i, 0) > s->archive_read)
+			deliver(c, s, sender, recipient,
+			        with_delay(c, st, rows_int(r, i, 0), rows_int(r, i, 1)), rows_int(r, i, 0),
+			        1);
 	}
 	stanza_unref(st);
 	jid_unref(sender);
@@ -352,6 +375,7 @@ static enum verdict on_page(struct ctx *c, const struct rows *r);
 
 static enum verdict replay_next(struct ctx *c, struct offline *o)
 {
+	replay_pass_over(c, o);
 	o->known = o->newest;
 	return fetch(c, on_page, &sql_page, PARAMS(P_INT(home_account(c->home)), P_INT(o->replayed)));
 }
@@ -370,6 +394,11 @@ static enum verdict replay_start(struct ctx *c, struct offline *o)
 {
 	if (o->is_replaying || is_all_taken(o) || !message_best(c->home, 0))
 		return PASS;
+	replay_pass_over(c, o);
+	if (is_all_taken(o)) {
+		mark_soon(c, o);
+		return PASS;
+	}
 	o->is_replaying = true;
 	o->must_repeat = false;
 	o->reader = o->stuck = 0;
