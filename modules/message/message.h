@@ -21,6 +21,7 @@ struct offline {
 	bool must_repeat; /* something came back meanwhile */
 	int64_t replayed; /* the last one that has been read */
 	int64_t known;    /* the newest when it was read */
+	uint64_t getter;  /* id of the session to which it goes, or to which the last one went */
 	uint64_t reader;  /* id of the session that is to write a page before the next one is read; or 0 */
 	unsigned waited;  /* for it: ticks */
 	uint64_t stuck;   /* id of a session that has not, so that another one goes on; or 0 */

@@ -390,9 +390,28 @@ static bool is_all_taken(struct offline *o)
 	return true;
 }
 
+/* To whom a replay goes: always the same one, as long as it can be reached and reads. The others get copies of what
+ * arrives meanwhile, which it must not get twice. */
+static struct session *replay_getter(struct ctx *c, struct offline *o)
+{
+	struct session *s;
+
+	SESSION_EACH (s, c->home)
+		if (s->id == o->getter && s->id != o->stuck && session_is_reachable(s))
+			return s;
+	s = c->session && session_is_reachable(c->session) ? c->session : message_best(c->home, o->stuck);
+	if (!s)
+		s = message_best(c->home, 0);
+	o->getter = s ? s->id : 0;
+	return s;
+}
+
 static enum verdict replay_start(struct ctx *c, struct offline *o)
 {
-	if (o->is_replaying || is_all_taken(o) || !message_best(c->home, 0))
+	if (o->is_replaying || is_all_taken(o))
+		return PASS;
+	o->getter = o->reader = o->stuck = 0;
+	if (!replay_getter(c, o))
 		return PASS;
 	replay_pass_over(c, o);
 	if (is_all_taken(o)) {
@@ -401,7 +420,6 @@ static enum verdict replay_start(struct ctx *c, struct offline *o)
 	}
 	o->is_replaying = true;
 	o->must_repeat = false;
-	o->reader = o->stuck = 0;
 	o->replayed = mark_of(o);
 	return replay_next(c, o);
 }
@@ -441,20 +459,10 @@ static enum verdict replay_wait(struct ctx *c, struct offline *o, struct session
 	return PASS;
 }
 
-static struct session *replay_reader(struct ctx *c, const struct offline *o)
-{
-	struct session *other;
-
-	if (c->session && session_is_reachable(c->session))
-		return c->session;
-	other = message_best(c->home, o->stuck);
-	return other ? other : message_best(c->home, 0);
-}
-
 static enum verdict on_page(struct ctx *c, const struct rows *r)
 {
 	struct offline *o = home_data(c);
-	struct session *s = replay_reader(c, o);
+	struct session *s = replay_getter(c, o);
 	unsigned n = rows_count(r), i;
 	size_t bytes = 0;
 
@@ -488,7 +496,7 @@ struct session *offline_reader(struct ctx *c)
 	struct session *s;
 
 	SESSION_EACH (s, c->home)
-		if (s->id == o->reader)
+		if (s->id == o->getter)
 			return s;
 	return message_best(c->home, o->stuck);
 }
