@@ -32,10 +32,10 @@ class Locked:
     """SQLite: another process holds the file."""
 
     def __init__(self, server):
-        self.path = os.path.join(server.dir, "database", "muster.db")
+        self.path = server.store["path"]
 
     def take(self):
-        self.db = sqlite3.connect(self.path, timeout=20, isolation_level=None)
+        self.db = sqlite3.connect(self.path, timeout=20, isolation_level=None, check_same_thread=False)
         self.db.execute("begin exclusive")
 
     def give(self):

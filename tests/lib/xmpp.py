@@ -92,6 +92,15 @@ class Element:
     __str__ = show
 
 
+class Refused(Failure):
+    """A request was answered with an error."""
+
+    def __init__(self, what, iq):
+        super().__init__("%s: %s" % (what, iq))
+        error = iq.find(NS_CLIENT, "error")
+        self.is_for_now = error is not None and error.get("type") == "wait"
+
+
 class StreamParser:
     """Feeds on bytes; calls on_header(Element), on_element(Element), on_close()."""
 
@@ -356,7 +365,7 @@ class Client:
             if self.sm:
                 self.sm.count_sent(data)
             data = data.encode()
-        if not self.is_over:
+        if not self.is_over and not self.transport.is_closing():
             self.transport.write(data)
 
     def send(self, text):
@@ -495,9 +504,9 @@ class Client:
         self.send_sasl("response", scram.final(await self.sasl_answer("challenge")))
         scram.verify(await self.sasl_answer("success"))
 
-    async def bind(self):
-        """From the stream features to the bound resource."""
-        features = await self.expect(NS_STREAMS, "features")
+    async def bind(self, features=None):
+        """From the stream features, here or already taken, to the bound resource."""
+        features = features or await self.expect(NS_STREAMS, "features")
         if not features.find(NS_BIND, "bind"):
             raise Failure("binding is not offered: %s" % features)
         wish = "<resource>%s</resource>" % escape(self.resource) if self.resource else ""
@@ -506,7 +515,7 @@ class Client:
         bound = iq.find(NS_BIND, "bind")
         jid = bound and bound.find(NS_BIND, "jid")
         if iq.get("type") != "result" or iq.get("id") != "bind" or not jid:
-            raise Failure("binding was refused: %s" % iq)
+            raise Refused("binding was refused", iq)
         self.jid = jid.text()
 
     async def login(self, until="bind"):
