@@ -4,10 +4,11 @@
 #   PIN=0          the cores the server runs on         ARCHIVE=1     messages are put on record
 #   REACTORS=1     node.reactors                        MOVE=true     node.move_streams
 #   STORE=sqlite   or postgresql (its own server, on the same core; its pid is in DIR/pg/pid, not in `pids`)
+#   SYNC_MS=2      each sync of a file takes so much longer, as on a disk that is slower than this machine's
 #   MUSTER_BUILD   the build directory; it knows its source tree
 #   CONTACTS       is obeyed by the benchmark itself: subscriptions are made over XMPP and kept with `save`
 #
-# Needs only bash, awk, openssl and sqlite3 or psql. Everything it makes is below BENCH_PEERS.
+# Needs only bash, awk, openssl and sqlite3 or psql; SYNC_MS also a C compiler. Everything it makes is below BENCH_PEERS.
 set -eu
 BUILD=$(cd "${MUSTER_BUILD:?say MUSTER_BUILD=DIR: where Muster was built}" && pwd)
 TREE=$(cd "$BUILD" && cd "$(awk '$1 == "srcdir" { print $3; exit }' Makefile)" && pwd)
@@ -19,6 +20,9 @@ ARCHIVE=${ARCHIVE:-0}
 REACTORS=${REACTORS:-1}
 MOVE=${MOVE:-true}
 PORT=${PORT:-5722}
+SYNC_MS=${SYNC_MS:-0}
+disk=()
+[ "$SYNC_MS" = 0 ] || disk=(env "LD_PRELOAD=$PEERS/slow_sync.so" "SYNC_MS=$SYNC_MS")
 mkdir -p "$DIR"
 ulimit -n 20000 2>/dev/null || ulimit -n "$(ulimit -Hn)"
 
@@ -71,7 +75,7 @@ sql() { # runs standard input
 start_postgresql() {
 	[ "$STORE" = postgresql ] || return 0
 	mkdir -p "$DIR/pg"
-	taskset -c "$PIN" "$TREE/tests/postgres" start "$DIR/data/pg" >"$DIR/pg/conninfo" || die "PostgreSQL did not start"
+	taskset -c "$PIN" "${disk[@]}" "$TREE/tests/postgres" start "$DIR/data/pg" >"$DIR/pg/conninfo" || die "PostgreSQL did not start"
 	"$TREE/tests/postgres" pid "$DIR/data/pg" >"$DIR/pg/pid"
 }
 
@@ -92,13 +96,14 @@ wait_ready() { # $1 pid
 
 run_musterd() {
 	rm -f "$DIR/run/control.sock"
-	taskset -c "$PIN" "$BUILD/musterd" --config "$DIR/muster.conf" >"$DIR/log" 2>&1 </dev/null &
+	taskset -c "$PIN" "${disk[@]}" "$BUILD/musterd" --config "$DIR/muster.conf" >"$DIR/log" 2>&1 </dev/null &
 	echo $! >"$DIR/pids"
 	wait_ready $!
 }
 
 do_start() {
 	do_stop
+	[ "$SYNC_MS" = 0 ] || cc -O2 -shared -fPIC -o "$PEERS/slow_sync.so" "$TREE/tests/bench/slow_sync.c"
 	mkdir -p "$DIR/data"
 	start_postgresql
 	configure
@@ -150,13 +155,15 @@ do_save() { rm -rf "$DIR/seed-$1"; cp -a "$DIR/data" "$DIR/seed-$1"; }
 do_load() { [ -d "$DIR/seed-$1" ] || return 1; rm -rf "$DIR/data"; cp -a "$DIR/seed-$1" "$DIR/data"; }
 do_provision() { do_load "$1" && return 0; do_stop; rm -rf "$DIR/data"; mkdir -p "$DIR/data"; make_accounts "$1"; do_save "$1"; }
 do_info() {
-	echo "host=127.0.0.1 port=$PORT domain=localhost muc=none sasl=scram scenarios=idle,chat,presence"
+	echo "host=127.0.0.1 port=$PORT domain=localhost muc=none sasl=scram scenarios=idle,chat,presence,archive"
 	echo "what=$("$BUILD/musterd" --version), $REACTORS reactors, $STORE with full durability, record: $ARCHIVE"
 }
 
 case ${1:-} in
 start) do_start ;;
 stop) do_stop ;;
+durability) "$BUILD/musterctl" --socket "$DIR/run/control.sock" status --json |
+	sed -n 's/.*"durability": *"\([^"]*\)".*/\1/p' ;;
 pids) cat "$DIR/pids" ;;
 provision) do_provision "$2" ;;
 save) do_save "$2" ;;
