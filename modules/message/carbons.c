@@ -131,7 +131,7 @@ static bool is_eligible(struct ctx *c)
 
 	if (st->type == MESSAGE_ERROR)
 		return was_copied(c, c->dir == OUT ? c->to : c->from);
-	if (st->type == MESSAGE_GROUPCHAT || is_copy(st) || is_private(c) || is_from_occupant(c))
+	if (st->type == MESSAGE_GROUPCHAT || is_private(c) || is_from_occupant(c))
 		return false;
 	return st->type == MESSAGE_CHAT || message_is_content(st) || has_payload(st) ||
 	       element_child(st->root, "x", MUC_NS);

@@ -434,6 +434,51 @@ static void test_schema(void **state)
 	mem_free(error);
 }
 
+/* Migration 014: a database from before it, with all three kinds of row. */
+static void test_record_policy(void **state)
+{
+	static const struct sql add = {
+		.name = "old_policies",
+		.text = "insert into policy (host, name, value) select h.id, p.name, p.value from host h"
+			" join (select 'a.example' as host, 'record' as name, 'false' as value"
+			" union all select 'b.example', 'record', 'true'"
+			" union all select 'b.example', 'search.visible', 'false') as p on p.host = h.name",
+	};
+	static const struct sql hosts = {
+		.name = "old_hosts",
+		.text = "insert into host (name, created) values ('a.example', 1), ('b.example', 1)",
+	};
+	static const struct sql count = {
+		.name = "new_policies",
+		.text = "select count(*) from policy join host on host.id = policy.host where"
+			" (host.name, policy.name, value) in (('a.example', 'record', 'off'),"
+			" ('b.example', 'record', 'deliver-after-commit'),"
+			" ('b.example', 'search.visible', 'false'))",
+		.sqlite = "select count(*) from policy join host on host.id = policy.host where"
+			  " (host.name, policy.name, value) in (values ('a.example', 'record', 'off'),"
+			  " ('b.example', 'record', 'deliver-after-commit'),"
+			  " ('b.example', 'search.visible', 'false'))",
+	};
+	struct world *w = *state;
+	struct seen seen = { 0 };
+	char *old = mem_printf("%s/schema", w->dir);
+	const char *engine = w->is_postgresql ? "postgresql" : "sqlite";
+	database_empty(w);
+	run_shell("mkdir -p %s/%s && cp %s/schema/%s/0*.sql %s/%s && rm %s/%s/01[3-9]*", old, engine,
+	          source_dir(), engine, old, engine, old, engine);
+	w->options.schema_dir = old;
+	w->db = must_open(w);
+	must_run(w, &hosts, NULL, NULL);
+	must_run(w, &add, NULL, NULL);
+	database_close(w->db);
+	options_set(w);
+	w->db = must_open(w);
+	must_run(w, &count, on_rows, &seen);
+	assert_int_equal(seen.number, 3);
+	database_close(w->db);
+	mem_free(old);
+}
+
 static void expect_bad_password_file(struct world *w, mode_t mode, const char *text, const char *said)
 {
 	char path[] = "/tmp/test_store_password.XXXXXX", *error = NULL;
@@ -566,8 +611,8 @@ static void test_two_stores(void **state)
 	    cmocka_unit_test(test_bad_read), cmocka_unit_test(test_many_rows),                             \
 	    cmocka_unit_test(test_bounds), cmocka_unit_test(test_close_with_work),                         \
 	    cmocka_unit_test(test_slow_read), cmocka_unit_test(test_durability),                           \
-	    cmocka_unit_test(test_schema), cmocka_unit_test(test_cannot_open),                             \
-	    cmocka_unit_test(test_two_stores)
+	    cmocka_unit_test(test_schema), cmocka_unit_test(test_record_policy),                           \
+	    cmocka_unit_test(test_cannot_open), cmocka_unit_test(test_two_stores)
 
 int main(void)
 {
