@@ -90,7 +90,7 @@ void admin_session_list(struct request *r);
 void admin_session_kick(struct request *r);
 /* A session as lists show it; `since` is Unix microseconds. */
 json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *mechanism,
-                           const char *tls, bool is_available, int priority);
+                           const char *tls, bool is_available, bool is_waiting, int priority);
 
 /* admin_metrics.c */
 void admin_status(struct request *r);

@@ -211,9 +211,10 @@ static void show_sessions(struct reactor *r, void *arg)
 
 	if (h) {
 		SESSION_EACH (s, h)
-			json_array_append_new(
-			    sessions, admin_session_json(s->full->text, s->since, s->peer, s->mechanism,
-			                                 s->tls, s->presence != NULL, s->priority));
+			json_array_append_new(sessions,
+			                      admin_session_json(s->full->text, s->since, s->peer,
+			                                         s->mechanism, s->tls, s->presence != NULL,
+			                                         session_is_waiting(s), s->priority));
 	}
 	json_object_set_new(job->result, "sessions", sessions);
 	reactor_post_run(r, 0, on_shown, job);

@@ -17,7 +17,7 @@ struct session_row {
 	struct jid *jid; /* a reference */
 	int64_t since;
 	int8_t priority;
-	bool is_available;
+	bool is_available, is_waiting;
 	char peer[sizeof(((struct session *)0)->peer)];
 	const char *mechanism, *tls;
 };
@@ -72,6 +72,7 @@ static void list_add(struct reactor *r, void *arg)
 				.since = s->since,
 				.priority = s->priority,
 				.is_available = s->presence != NULL,
+				.is_waiting = session_is_waiting(s),
 				.mechanism = s->mechanism,
 				.tls = s->tls,
 			};
@@ -87,18 +88,20 @@ static int row_compare(const void *a, const void *b)
 	return strcmp(x->jid->text, y->jid->text);
 }
 
+/* Of a session that waits `peer` is where its client was. */
 json_t *admin_session_json(const char *jid, int64_t since, const char *peer, const char *mechanism,
-                           const char *tls, bool is_available, int priority)
+                           const char *tls, bool is_available, bool is_waiting, int priority)
 {
-	return json_pack("{s:s, s:o, s:s, s:b, s:i, s:o}", "jid", jid, "since", admin_time(since / 1000000),
-	                 "peer", peer, "available", (int)is_available, "priority", priority, "login",
+	return json_pack("{s:s, s:o, s:s, s:b, s:b, s:i, s:o}", "jid", jid, "since",
+	                 admin_time(since / 1000000), "peer", peer, "connected", (int)!is_waiting,
+	                 "available", (int)is_available, "priority", priority, "login",
 	                 json_sprintf("%s%s%s", mechanism, tls ? ", " : "", tls ? tls : ""));
 }
 
 static json_t *row_json(const struct session_row *row)
 {
 	return admin_session_json(row->jid->text, row->since, row->peer, row->mechanism, row->tls,
-	                          row->is_available, row->priority);
+	                          row->is_available, row->is_waiting, row->priority);
 }
 
 static void list_show(void *arg)

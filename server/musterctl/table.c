@@ -214,13 +214,10 @@ static const struct column message_columns[] = {
 static const struct table message_table = { "messages", message_columns, "No messages were found." };
 
 static const struct column session_columns[] = {
-	{ "jid", "SESSION", false },
-	{ "since", "SINCE", false },
-	{ "peer", "FROM", false },
-	{ "available", "AVAILABLE", false },
-	{ "priority", "PRIORITY", true },
-	{ "login", "LOGIN", false },
-	{ 0 },
+	{ "jid", "SESSION", false },         { "since", "SINCE", false },
+	{ "peer", "FROM", false },           { "connected", "CONNECTED", false },
+	{ "available", "AVAILABLE", false }, { "priority", "PRIORITY", true },
+	{ "login", "LOGIN", false },         { 0 },
 };
 static const struct table session_table = { "sessions", session_columns, "There are no sessions." };
 
