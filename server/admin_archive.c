@@ -280,20 +280,26 @@ static bool owner_must(struct archive_job *job, const struct jid *j, struct owne
 
 /* ---- search: from the newest entry to the oldest, all that are looked at in between */
 
-/* What was said to others is not read, when it is about one peer. A portion is bounded in bytes too. */
-#define SEARCH(bytes)                                                                                      \
+/* A portion is bounded in bytes too. */
+#define SEARCH(bytes, range)                                                                               \
 	"select x.id, x.record, x.peer, x.is_out, x.sender, x.recipient, x.stanza from"                    \
 	" (select e.id, e.record, e.peer, e.is_out, r.sender, r.recipient, r.stanza,"                      \
 	" sum(" bytes ") over (order by e.id desc rows between unbounded preceding and 1 preceding)"       \
 	" as before from (select id, record, peer, is_out from entry"                                      \
-	" where owner = $1 and id >= $2 and id < $3 order by id desc limit $4) e"                          \
-	" left join record r on r.id = e.record and ($5 = '' or e.peer = $5)) x"                           \
+	" where owner = $1 " range ") e left join record r on r.id = e.record) x"                          \
 	" where coalesce(x.before, 0) < 500000 order by x.id desc"
+#define SEARCH_ALL "and id >= $2 and id < $3 order by id desc limit $4"
+#define SEARCH_WITH "and peer = $2 and id >= $3 and id < $4 order by id desc limit $5"
 
 static const struct sql sql_search = {
 	.name = "archive_search",
-	.text = SEARCH("octet_length(r.stanza)"),
-	.sqlite = SEARCH("length(cast(r.stanza as blob))"),
+	.text = SEARCH("octet_length(r.stanza)", SEARCH_ALL),
+	.sqlite = SEARCH("length(cast(r.stanza as blob))", SEARCH_ALL),
+};
+static const struct sql sql_search_with = {
+	.name = "archive_search_with",
+	.text = SEARCH("octet_length(r.stanza)", SEARCH_WITH),
+	.sqlite = SEARCH("length(cast(r.stanza as blob))", SEARCH_WITH),
 };
 static const struct sql sql_oldest = {
 	.name = "archive_oldest",
@@ -383,11 +389,24 @@ static int search_done(const struct search_job *s)
 	                             : 1000;
 }
 
+static bool search_read(struct search_job *s)
+{
+	const struct jid *with = s->range.with;
+	int64_t owner = s->owner.id, since = s->range.since;
+
+	if (!with)
+		return archive_run(&s->job, &sql_search,
+		                   PARAMS(P_INT(owner), P_INT(since), P_INT(s->at), P_INT(ROWS_AT_ONCE)),
+		                   on_search, s);
+	return archive_run(&s->job, &sql_search_with,
+	                   PARAMS(P_INT(owner), P_TEXTN(with->text, with->bare_len), P_INT(since),
+	                          P_INT(s->at), P_INT(ROWS_AT_ONCE)),
+	                   on_search, s);
+}
+
 static bool search_step(struct archive_job *job)
 {
 	struct search_job *s = CONTAINER_OF(job, struct search_job, job);
-	const char *peer =
-	    s->range.with ? arena_strndup(&s->portion, s->range.with->text, s->range.with->bare_len) : "";
 
 	if (!s->owner.id &&
 	    (!owner_must(job, s->account, &s->owner) ||
@@ -395,10 +414,7 @@ static bool search_step(struct archive_job *job)
 	                  &s->oldest)))
 		return false;
 	job->page = json_pack("{s:[]}", "messages");
-	if (!archive_run(job, &sql_search,
-	                 PARAMS(P_INT(s->owner.id), P_INT(s->range.since), P_INT(s->at),
-	                        P_INT(ROWS_AT_ONCE), P_TEXT(peer)),
-	                 on_search, s))
+	if (!search_read(s))
 		return false;
 	json_object_set_new(job->page, "done", json_integer(search_done(s)));
 	if (job->is_over) { /* the rest of that millisecond is found again rather than not at all */
@@ -464,13 +480,15 @@ void admin_archive_search(struct request *r)
 
 static const struct sql sql_entry = {
 	.name = "archive_entry",
-	.text = "select id, record, peer, is_out from entry where owner = $1 and id = $2",
+	.text =
+	    "select id, record, is_out, coalesce(retraction, 0) from entry where owner = $1 and id = $2",
 };
 /* There is no index by record, but an entry is made when its record is there: its id is hardly smaller. */
 static const struct sql sql_entry_of = {
 	.name = "archive_entry_of",
-	.text = "select x.id, x.record, x.peer, x.is_out from (select id, record, peer, is_out from entry"
-		" where owner = $1 and id >= $2 order by id limit 50000) x where x.record = $3 limit 1",
+	.text = "select x.id, x.record, x.is_out, coalesce(x.retraction, 0) from"
+		" (select id, record, is_out, retraction from entry where owner = $1 and id >= $2"
+		" order by id limit 50000) x where x.record = $3 limit 1",
 };
 static const struct sql sql_record = {
 	.name = "archive_record",
@@ -483,6 +501,7 @@ static const struct sql sql_record = {
 struct entry {
 	int64_t id, record; /* 0: there is none */
 	bool is_out;
+	int64_t retraction; /* the record that took it back, or 0 */
 };
 
 static void on_entry(void *arg, const struct rows *rows)
@@ -490,8 +509,8 @@ static void on_entry(void *arg, const struct rows *rows)
 	struct entry *e = arg;
 
 	if (rows_count(rows))
-		*e =
-		    (struct entry){ rows_int(rows, 0, 0), rows_int(rows, 0, 1), rows_int(rows, 0, 3) != 0 };
+		*e = (struct entry){ rows_int(rows, 0, 0), rows_int(rows, 0, 1), rows_int(rows, 0, 2) != 0,
+			             rows_int(rows, 0, 3) };
 }
 
 static bool entry_find(struct archive_job *job, const struct owner *owner, int64_t record, struct entry *e)
@@ -553,11 +572,12 @@ static void on_record(void *arg, const struct rows *rows)
 	struct stanza *st = stanza_parse(stanza, strlen(stanza));
 	archive_xml(&xml, stanza, sender, recipient);
 	m->job.result =
-	    json_pack("{s:o, s:o, s:o, s:s, s:s, s:s, s:b, s:[], s:s, s:s}", "id", archive_id(m->entry.id),
-	              "record", archive_id(m->entry.record), "time", archive_time(m->entry.id), "direction",
-	              m->entry.is_out ? "to" : "from", "from", sender, "to", recipient, "in_transit",
-	              rows_int(rows, 0, 3) != 0, "archives", "text",
-	              st ? archive_text(&a, st) : "[damaged]", "xml", xml.data);
+	    json_pack("{s:o, s:o, s:o, s:s, s:s, s:s, s:b, s:o, s:[], s:s, s:s}", "id",
+	              archive_id(m->entry.id), "record", archive_id(m->entry.record), "time",
+	              archive_time(m->entry.id), "direction", m->entry.is_out ? "to" : "from", "from",
+	              sender, "to", recipient, "in_transit", rows_int(rows, 0, 3) != 0, "taken_back_by",
+	              m->entry.retraction ? archive_id(m->entry.retraction) : json_null(), "archives",
+	              "text", st ? archive_text(&a, st) : "[damaged]", "xml", xml.data);
 	stanza_unref(st);
 	buffer_free(&xml);
 	arena_free(&a);

@@ -38,20 +38,26 @@ static const struct sql sql_range = {
 	.text = "select min(id), max(id) from entry where owner = $1 and id >= $2 and id < $3",
 };
 
-/* What was said to others is not read, when it is about one peer. A portion is bounded in bytes too. */
-#define EXPORT(bytes)                                                                                      \
-	"select x.id, x.record, x.peer, x.is_out, x.sender, x.recipient, x.stanza from"                    \
-	" (select e.id, e.record, e.peer, e.is_out, r.sender, r.recipient, r.stanza,"                      \
+/* A portion is bounded in bytes too. */
+#define EXPORT(bytes, range)                                                                               \
+	"select x.id, x.record, x.peer, x.is_out, x.sender, x.recipient, x.stanza, x.retraction from"      \
+	" (select e.id, e.record, e.peer, e.is_out, e.retraction, r.sender, r.recipient, r.stanza,"        \
 	" sum(" bytes ") over (order by e.id rows between unbounded preceding and 1 preceding)"            \
-	" as before from (select id, record, peer, is_out from entry"                                      \
-	" where owner = $1 and id > $2 and id < $3 order by id limit $4) e"                                \
-	" left join record r on r.id = e.record and ($5 = '' or e.peer = $5)) x"                           \
+	" as before from (select id, record, peer, is_out, retraction from entry"                          \
+	" where owner = $1 " range ") e left join record r on r.id = e.record) x"                          \
 	" where coalesce(x.before, 0) < 500000 order by x.id"
+#define EXPORT_ALL "and id > $2 and id < $3 order by id limit $4"
+#define EXPORT_WITH "and peer = $2 and id > $3 and id < $4 order by id limit $5"
 
 static const struct sql sql_export = {
 	.name = "archive_export",
-	.text = EXPORT("octet_length(r.stanza)"),
-	.sqlite = EXPORT("length(cast(r.stanza as blob))"),
+	.text = EXPORT("octet_length(r.stanza)", EXPORT_ALL),
+	.sqlite = EXPORT("length(cast(r.stanza as blob))", EXPORT_ALL),
+};
+static const struct sql sql_export_with = {
+	.name = "archive_export_with",
+	.text = EXPORT("octet_length(r.stanza)", EXPORT_WITH),
+	.sqlite = EXPORT("length(cast(r.stanza as blob))", EXPORT_WITH),
 };
 
 #define STATS(bytes)                                                                                       \
@@ -313,11 +319,13 @@ static void export_add(struct walk_job *w, const struct rows *rows, unsigned i)
 	}
 	w->xml.len = 0;
 	archive_xml(&w->xml, stanza, sender, recipient);
-	json_array_append_new(
-	    json_object_get(w->part, "messages"),
+	json_t *message =
 	    json_pack("{s:o, s:o, s:s, s:s, s:s, s:s, s:s}", "id", archive_id(rows_int(rows, i, 0)), "time",
 	              archive_time(rows_int(rows, i, 0)), "direction", rows_int(rows, i, 3) ? "to" : "from",
-	              "peer", peer, "from", sender, "to", recipient, "xml", w->xml.data));
+	              "peer", peer, "from", sender, "to", recipient, "xml", w->xml.data);
+	if (!rows_is_null(rows, i, 7))
+		json_object_set_new(message, "taken_back_by", archive_id(rows_int(rows, i, 7)));
+	json_array_append_new(json_object_get(w->part, "messages"), message);
 	w->bytes += w->xml.len;
 	w->sum.messages++;
 	w->sum.bytes += (int64_t)w->xml.len;
@@ -338,11 +346,15 @@ static void on_export(void *arg, const struct rows *rows)
 static bool export_read(struct walk_job *w)
 {
 	const struct jid *with = w->range.with;
+	int64_t owner = w->accounts[w->account].id, until = w->range.until;
 
-	return archive_run(&w->job, &sql_export,
-	                   PARAMS(P_INT(w->accounts[w->account].id), P_INT(w->at), P_INT(w->range.until),
-	                          P_INT(READ_AT_ONCE),
-	                          P_TEXTN(with ? with->text : "", with ? with->bare_len : 0)),
+	if (!with)
+		return archive_run(&w->job, &sql_export,
+		                   PARAMS(P_INT(owner), P_INT(w->at), P_INT(until), P_INT(READ_AT_ONCE)),
+		                   on_export, w);
+	return archive_run(&w->job, &sql_export_with,
+	                   PARAMS(P_INT(owner), P_TEXTN(with->text, with->bare_len), P_INT(w->at),
+	                          P_INT(until), P_INT(READ_AT_ONCE)),
 	                   on_export, w);
 }
 

@@ -8,10 +8,26 @@
 
 #define LINE_MAX_BYTES 108
 
+/* Most text is: then only its letters change. */
+static bool fold_ascii(char *copy)
+{
+	for (; (unsigned char)*copy < 0x80; copy++) {
+		if (!*copy)
+			return true;
+		if (*copy >= 'A' && *copy <= 'Z')
+			*copy = (char)(*copy + ('a' - 'A'));
+	}
+	return false;
+}
+
 char *text_fold(struct arena *a, const char *text)
 {
 	const uint8_t *s = (const uint8_t *)text;
 	size_t n = strlen(text), len = 0;
+	char *ascii = arena_strndup(a, text, n);
+
+	if (fold_ascii(ascii))
+		return ascii;
 	uint8_t *folded = u8_check(s, n) ? NULL : u8_casefold(s, n, NULL, UNINORM_NFKC, NULL, &len);
 	char *result = arena_strndup(a, folded ? (const char *)folded : "", len);
 

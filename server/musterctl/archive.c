@@ -107,6 +107,8 @@ void show_archived(struct call *c, const json_t *result)
 	show_line("From", text_of(result, "from"));
 	show_line("To", text_of(result, "to"));
 	show_line("On its way", json_is_true(json_object_get(result, "in_transit")) ? "yes" : "no");
+	if (json_is_string(json_object_get(result, "taken_back_by")))
+		show_line("Taken back", text_of(result, "taken_back_by"));
 	json_array_foreach(json_object_get(result, "archives"), i, archive)
 	{
 		char *line = mem_printf(

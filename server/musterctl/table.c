@@ -21,17 +21,11 @@ static const struct word dir_word[] = { { "DIR", "dir", WORD_FILE, false }, { 0 
 static const struct word check_word[] = { { "DOMAIN", "name", WORD_HOST, false }, { 0 } };
 static const struct word file_word[] = { { "FILE", "file", WORD_FILE, true }, { 0 } };
 
-static const struct flag password_flags[] = {
-	{ "--password-stdin", NULL, "reads the password from the first line of standard input" },
-	{ "--password-file", "FILE", "reads it from the first line of FILE" },
-	{ "--random", NULL, "makes a password and prints it" },
-	{ 0 },
-};
 static const struct flag passwd_flags[] = {
+	{ "--kick", NULL, "ends the account's sessions too" },
 	{ "--password-stdin", NULL, "reads the password from the first line of standard input" },
 	{ "--password-file", "FILE", "reads it from the first line of FILE" },
 	{ "--random", NULL, "makes a password and prints it" },
-	{ "--kick", NULL, "ends the account's sessions too" },
 	{ 0 },
 };
 static const struct flag import_flags[] = {
@@ -273,7 +267,7 @@ const struct verb verbs[] = {
 	    .about = "Adds an account.",
 	    .more = ASKS_PASSWORD,
 	    .words = jid_word,
-	    .flags = password_flags,
+	    .flags = &passwd_flags[1], /* nobody is connected yet */
 	    .prepare = ask_password,
 	    .done = "Added",
 	},
