@@ -1,11 +1,39 @@
 /* record.c - every message is on record before it is delivered (ARCHITECTURE, section 2): one row in `record` per
  * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records, and which
  * wishes of senders it heeds there, is its policy, and everybody may know it. */
+#include <string.h>
+
 #include "module.h"
 
 #define FORM_NS "jabber:x:data"
 
+struct record_policy {
+	bool words, receipts;
+};
+
+static const struct option policies[] = {
+	{ "words", OPT_BOOL, offsetof(struct record_policy, words), "true",
+	  "Whether what is on record can be searched by its words.", 0, 0, NULL },
+	{ "receipts", OPT_BOOL, offsetof(struct record_policy, receipts), "false",
+	  "Whether receipts and read markers are put on record too (XEP-0184, XEP-0333).", 0, 0, NULL },
+	OPTIONS_END,
+};
+
 /* ---- what is put on record */
+
+/* Without text of their own: with it they are content. */
+static bool is_receipt(struct ctx *c)
+{
+	const struct record_policy *policy = module_policy(c);
+
+	for (const struct element *e = policy->receipts ? c->stanza->root->children : NULL; e; e = e->next)
+		if (element_is(e, "received", "urn:xmpp:receipts") ||
+		    element_is(e, "received", "urn:xmpp:chat-markers:0") ||
+		    element_is(e, "displayed", "urn:xmpp:chat-markers:0") ||
+		    element_is(e, "acknowledged", "urn:xmpp:chat-markers:0"))
+			return true;
+	return false;
+}
 
 static bool has_hint(const struct ctx *c, enum hint hint)
 {
@@ -14,13 +42,13 @@ static bool has_hint(const struct ctx *c, enum hint hint)
 }
 
 /* XEP-0334 section 4. What is not to be kept for ever is not kept at all: the record is where it would wait. */
-static bool is_to_record(const struct ctx *c)
+static bool is_to_record(struct ctx *c)
 {
 	if (!home_records(c->home))
 		return false;
 	if (!message_is_content(c->stanza))
 		return (c->stanza->type == MESSAGE_CHAT || c->stanza->type == MESSAGE_NORMAL) &&
-		       has_hint(c, HINT_STORE);
+		       (has_hint(c, HINT_STORE) || is_receipt(c));
 	return !has_hint(c, HINT_NO_STORE) && !has_hint(c, HINT_NO_PERMANENT_STORE);
 }
 
@@ -31,8 +59,11 @@ static const struct sql sql_record = {
 };
 static const struct sql sql_entry = {
 	.name = "entry_insert",
-	.text = "insert into entry (owner, id, record, peer, is_out) values ($1, $2, $3, $4, $5)"
-		" on conflict (owner, id) do nothing",
+	.text = "insert into entry (owner, id, record, peer, is_out, words) values ($1, $2, $3, $4, $5,"
+		" array_to_tsvector(string_to_array($6, ' '))) on conflict (owner, id) do nothing",
+	.sqlite =
+	    "insert into entry (owner, id, record, peer, is_out, words) values ($1, $2, $3, $4, $5, $6)"
+	    " on conflict (owner, id) do nothing",
 };
 
 static void write_record(struct ctx *c, struct write *w)
@@ -46,14 +77,50 @@ static void write_record(struct ctx *c, struct write *w)
 	buffer_free(&text);
 }
 
+static bool is_encrypted(const struct stanza *st)
+{
+	const struct element *e = st->root->children;
+
+	while (e && !(e->name && (strcmp(e->name, "encrypted") == 0 || strcmp(e->name, "openpgp") == 0)))
+		e = e->next;
+	return e != NULL;
+}
+
+static void add_texts(struct ctx *c, struct buffer *b, const char *name, unsigned *count)
+{
+	const struct element *e = element_child(c->stanza->root, name, NULL);
+
+	for (; e; e = element_next(e, name, NULL))
+		words_add(b, element_get_text(e, &c->scratch), count);
+}
+
+/* What the entry is found by: "=17 hist who is there", its owner first. False: by nothing, there is no text, or what
+ * there is says that it could not be read. */
+static bool add_words(struct ctx *c, struct buffer *b)
+{
+	const struct record_policy *policy = module_policy(c);
+	unsigned count = 0;
+
+	if (!policy->words || is_encrypted(c->stanza))
+		return false;
+	buffer_addf(b, "=%lld", (long long)home_account(c->home));
+	add_texts(c, b, "subject", &count);
+	add_texts(c, b, "body", &count);
+	return count > 0;
+}
+
 /* The owner's own row: his home makes its id, above his newest. */
 static int64_t write_entry(struct ctx *c, struct write *w, const struct jid *peer, bool is_out)
 {
 	int64_t id = entry_id_new(c);
+	struct buffer words = { 0 };
+	bool has_words = add_words(c, &words);
 
 	write_add(w, &sql_entry,
 	          PARAMS(P_INT(home_account(c->home)), P_INT(id), P_INT(c->record),
-	                 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out)));
+	                 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out),
+	                 has_words ? P_TEXTN(words.data, words.len) : P_NULL));
+	buffer_free(&words);
 	return id;
 }
 
@@ -155,4 +222,6 @@ const struct module mod_record = {
 	.spec = "XEP-0334",
 	.features = features,
 	.hooks = hooks,
+	.policies = policies,
+	.policies_size = sizeof(struct record_policy),
 };

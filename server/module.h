@@ -29,6 +29,7 @@
 #include "stanza.h"
 #include "store.h"
 #include "text.h"
+#include "words.h"
 
 #define MUSTER_API 1 /* grows when anything in the installed headers changes its meaning */
 
@@ -342,6 +343,10 @@ void *ctx_new(struct ctx *c, size_t size);
 /* For reads whose answer changes no state: the mailbox goes on meanwhile. */
 enum verdict fetch(struct ctx *c, rows_handler *then, const struct sql *sql, const struct param *params,
                    unsigned count) MUST_CHECK;
+/* The same for a read that may take long: others wait only for its like. It may not see yet what this home has
+ * just written, and is ended when it takes too long: rows_status is STORE_AWAY then. */
+enum verdict fetch_long(struct ctx *c, rows_handler *then, const struct sql *sql,
+                        const struct param *params, unsigned count) MUST_CHECK;
 /* For reads that a change of this home's state depends on: the mailbox waits. */
 enum verdict hold(struct ctx *c, rows_handler *then, const struct sql *sql, const struct param *params,
                   unsigned count) MUST_CHECK;

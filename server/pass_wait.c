@@ -2,6 +2,7 @@
  * continuation runs once, on the same reactor, never before the handler has returned. */
 #include "log.h"
 #include "pass_parts.h"
+#include "server.h"
 
 void ctx_replace(struct ctx *c, struct stanza *st)
 {
@@ -67,6 +68,20 @@ enum verdict fetch(struct ctx *c, rows_handler *then, const struct sql *sql, con
 	ASSERT(!p->then && !p->after_commit);
 	p->then = then;
 	store_read(c->home->reactor->store, c->home->last_write, sql, params, count, pass_on_rows, p);
+	return HELD;
+}
+
+enum verdict fetch_long(struct ctx *c, rows_handler *then, const struct sql *sql,
+                        const struct param *params, unsigned count)
+{
+	struct pass *p = pass_of(c);
+	struct reactor *r = c->home->reactor;
+
+	ASSERT(!p->then && !p->after_commit);
+	p->then = then;
+	if (!r->searches)
+		r->searches = store_open_long(r->server->db, &r->loop);
+	store_read(r->searches, 0, sql, params, count, pass_on_rows, p);
 	return HELD;
 }
 

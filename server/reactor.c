@@ -308,6 +308,8 @@ static void reactor_turn(struct reactor *r)
 	}
 	queue_drain(r);
 	store_flush(r->store);
+	if (r->searches)
+		store_flush_reads(r->searches);
 	streams_flush(r);
 	outbounds_flush(r);
 	reactor_judge(r);
@@ -335,6 +337,8 @@ static void on_before_poll(uv_prepare_t *handle)
 		reactor_turn(r);
 	else
 		store_flush(r->store);
+	if (r->searches)
+		store_flush_reads(r->searches);
 }
 
 static void on_wake(uv_async_t *handle)
@@ -446,11 +450,14 @@ void reactor_stop(struct reactor *r)
 
 bool reactor_is_quiet(const struct reactor *r)
 {
-	struct store_counts store;
+	struct store_counts store, searches = { 0 };
 
 	store_counts(r->store, &store);
+	if (r->searches)
+		store_counts(r->searches, &searches);
 	if (r->streams.count > 0 || r->queue.head || !list_is_empty(&r->waiting_homes) ||
-	    store.waiting_reads > 0 || store.waiting_writes > 0 || r->hashing > 0)
+	    store.waiting_reads > 0 || searches.waiting_reads > 0 || store.waiting_writes > 0 ||
+	    r->hashing > 0)
 		return false;
 	for (unsigned i = 0; i < r->server->reactor_count; i++)
 		if (r->outbound[i].head)
@@ -469,9 +476,20 @@ static void on_store_closed(void *arg)
 	uv_close((uv_handle_t *)&r->inbox.wake, NULL);
 }
 
+static void on_searches_closed(void *arg)
+{
+	struct reactor *r = arg;
+
+	r->searches = NULL;
+	store_close(r->store, on_store_closed, r);
+}
+
 void reactor_close(struct reactor *r)
 {
-	store_close(r->store, on_store_closed, r);
+	if (r->searches)
+		store_close(r->searches, on_searches_closed, r);
+	else
+		on_searches_closed(r);
 }
 
 static void queue_drop(struct reactor *r, struct envelope_queue *q)

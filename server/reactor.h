@@ -63,10 +63,11 @@ struct reactor {
 
 	struct wheel wheel;
 	struct store *store;
-	uint64_t trace;        /* newest trace id: never used again, not even by the next start */
-	uint64_t next_id;      /* stream and session ids: never used again */
-	int64_t newest_record; /* record ids only grow */
-	int64_t now;           /* Unix time in microseconds, of this turn */
+	struct store *searches; /* for reads that may take long; NULL until somebody asks for one */
+	uint64_t trace;         /* newest trace id: never used again, not even by the next start */
+	uint64_t next_id;       /* stream and session ids: never used again */
+	int64_t newest_record;  /* record ids only grow */
+	int64_t now;            /* Unix time in microseconds, of this turn */
 
 	struct hash homes;         /* home.c */
 	struct list waiting_homes; /* homes whose outbox waits for a commit */

@@ -128,7 +128,7 @@ void store_read(struct store *s, uint64_t after, const struct sql *sql, const st
 	r->arena = a;
 	list_init(&r->node);
 
-	bool is_full = s->counts.waiting_reads >= s->db->options.waiting_reads;
+	bool is_full = s->counts.waiting_reads >= s->reads_max;
 	s->counts.reads++;
 	s->counts.waiting_reads++;
 	if (is_full || s->is_closing || store_is_away(s) || after == STORE_NO_TICKET)
@@ -466,11 +466,14 @@ void store_counts(const struct store *s, struct store_counts *out)
 
 /* ---- opening and closing */
 
-struct store *store_open(struct database *db, uv_loop_t *loop)
+static struct store *open_store(struct database *db, uv_loop_t *loop, bool is_long)
 {
 	struct store *s = mem_zalloc(sizeof *s);
 	s->db = db;
 	s->loop = loop;
+	s->is_long = is_long;
+	s->timeout_ms = is_long ? 2 * LONG_READ_MS : db->options.timeout_ms;
+	s->reads_max = is_long ? LONG_READS_MAX : db->options.waiting_reads;
 	s->refused_end = &s->refused;
 	list_init(&s->waiting);
 	list_init(&s->failed);
@@ -479,9 +482,20 @@ struct store *store_open(struct database *db, uv_loop_t *loop)
 	uv_timer_init(loop, &s->watch);
 	s->next_turn.data = s->deadline.data = s->watch.data = s;
 	s->open_handles = 3;
-	away_store_open(s);
+	if (!is_long)
+		away_store_open(s);
 	db->engine->store_open(s);
 	return s;
+}
+
+struct store *store_open(struct database *db, uv_loop_t *loop)
+{
+	return open_store(db, loop, false);
+}
+
+struct store *store_open_long(struct database *db, uv_loop_t *loop)
+{
+	return open_store(db, loop, true);
 }
 
 static void on_deadline(uv_timer_t *timer)

@@ -123,6 +123,9 @@ void database_session_close(struct database_session *s); /* NULL is fine */
 struct store;
 
 struct store *store_open(struct database *db, uv_loop_t *loop);
+/* The same for reads that may take long, so that nothing waits for them but their like: it takes no writes and knows
+ * nothing of another store's tickets. A few may wait; one that takes too long is ended (STORE_AWAY). */
+struct store *store_open_long(struct database *db, uv_loop_t *loop);
 /* Closes: every callback that is owed runs with STORE_AWAY, after the groups have been committed as far
  * as `timeout_ms` allowed. `closed` runs when nothing is left on the loop. */
 void store_close(struct store *s, void (*closed)(void *arg), void *arg);

@@ -19,8 +19,10 @@
 #include "spool.h"
 #include "store.h"
 
-#define PARAMS_MAX 32    /* per statement */
-#define PAUSE_MIN_MS 100 /* between attempts to reach the database; doubles up to: */
+#define LONG_READ_MS 5000 /* that a long read may take */
+#define LONG_READS_MAX 20 /* of one reactor, that wait */
+#define PARAMS_MAX 32     /* per statement */
+#define PAUSE_MIN_MS 100  /* between attempts to reach the database; doubles up to: */
 #define PAUSE_MAX_MS 2000
 
 struct cell {
@@ -121,6 +123,9 @@ struct store {
 	struct database *db;
 	uv_loop_t *loop;
 	void *part;            /* the engine's */
+	bool is_long;          /* only reads, and such as may take long */
+	unsigned timeout_ms;   /* a group or read without answer for so long counts as away */
+	unsigned reads_max;    /* that wait */
 	struct group *open;    /* being gathered, or NULL */
 	struct group *sent;    /* in flight, or waiting for a connection; or NULL */
 	uint64_t last_ticket;  /* the newest that was given out */

@@ -235,14 +235,16 @@ static void pg_store_open(struct store *s)
 	s->part = p;
 	int rc = uv_random(NULL, NULL, &p->fence, sizeof p->fence, 0, NULL);
 	ASSERT(rc == 0);
-	conn_init(&p->writer, p, s, true);
+	if (!s->is_long)
+		conn_init(&p->writer, p, s, true);
 	conn_init(&p->reader, p, s, false);
 }
 
 static void pg_store_close(struct store *s)
 {
 	struct pg_store *p = s->part;
-	conn_close(&p->writer);
+	if (!s->is_long)
+		conn_close(&p->writer);
 	conn_close(&p->reader);
 }
 

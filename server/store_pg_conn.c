@@ -170,7 +170,7 @@ bool conn_flush(struct conn *c)
 void conn_watch(struct conn *c)
 {
 	if (c->state == CONN_UP && c->count > 0 && !uv_is_active((uv_handle_t *)&c->timer))
-		uv_timer_start(&c->timer, on_timer, c->store->db->options.timeout_ms, 0);
+		uv_timer_start(&c->timer, on_timer, c->store->timeout_ms, 0);
 }
 
 /* ---- a connection's life */
@@ -270,7 +270,11 @@ static void conn_start(struct conn *c)
 {
 	char *error = NULL;
 	c->state = CONN_STARTING;
-	c->pg = pg_connect(c->store->db, c->is_writer ? PG_WRITING : "musterd reading", NULL, &error);
+	c->pg = pg_connect(c->store->db,
+	                   c->is_writer        ? PG_WRITING
+	                   : c->store->is_long ? "musterd searching"
+	                                       : "musterd reading",
+	                   NULL, &error);
 	if (!c->pg) {
 		conn_lost(c, error);
 		mem_free(error);
@@ -281,7 +285,7 @@ static void conn_start(struct conn *c)
 		conn_lost(c, PQerrorMessage(c->pg));
 		return;
 	}
-	uv_timer_start(&c->timer, on_timer, c->store->db->options.timeout_ms, 0);
+	uv_timer_start(&c->timer, on_timer, c->store->timeout_ms, 0);
 }
 
 /* What comes before the first group: the fence, the claim, and silent triggers, in one transaction. */
@@ -305,6 +309,22 @@ static bool conn_enter(struct conn *c)
 	       conn_sync(c, EXPECT_SYNC_FENCE, NULL);
 }
 
+/* A long read is ended by PostgreSQL itself. */
+static const struct sql sql_long = {
+	.name = "long_reads",
+	.text = "select set_config('statement_timeout', '5s', false)", /* LONG_READ_MS */
+};
+
+static void reader_up(struct conn *c)
+{
+	if (c->store->is_long && (!conn_prepare(c, &sql_long, NO_PARAMS) ||
+	                          !conn_send(c, &sql_long, NO_PARAMS, EXPECT_WATCH, NULL) ||
+	                          !conn_sync(c, EXPECT_SYNC, NULL) || !conn_flush(c)))
+		return;
+	conn_back(c);
+	store_reader_up(c->store);
+}
+
 static void conn_up(struct conn *c)
 {
 	uv_timer_stop(&c->timer);
@@ -314,8 +334,7 @@ static void conn_up(struct conn *c)
 		return;
 	}
 	if (!c->is_writer) {
-		conn_back(c);
-		store_reader_up(c->store);
+		reader_up(c);
 		return;
 	}
 	if (conn_prepare(c, &sql_pg_watch, NO_PARAMS) &&
@@ -369,7 +388,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 static void on_timer(uv_timer_t *timer)
 {
 	struct conn *c = timer->data;
-	uint64_t limit = c->store->db->options.timeout_ms;
+	uint64_t limit = c->store->timeout_ms;
 	if (c->state == CONN_DOWN) {
 		conn_start(c);
 		return;

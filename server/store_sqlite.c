@@ -226,7 +226,7 @@ static void sqlite_send_group(struct store *s, struct group *g)
 	list_append(&p->node->todo, &p->writer_node);
 	uv_cond_signal(&p->node->cond);
 	uv_mutex_unlock(&p->node->mutex);
-	timer_set(p, s->db->options.timeout_ms);
+	timer_set(p, s->timeout_ms);
 }
 
 static void sqlite_send_read(struct store *s, struct read *r)
@@ -257,7 +257,7 @@ static void sqlite_flush_reads(struct store *s)
 	uv_mutex_unlock(&p->mutex);
 	p->gathered = NULL;
 	p->gathered_end = &p->gathered;
-	timer_set(p, s->db->options.timeout_ms);
+	timer_set(p, s->timeout_ms);
 }
 
 /* A read that is late is answered now; the thread gives it back later. */
@@ -297,7 +297,7 @@ static void on_timer(uv_timer_t *timer)
 {
 	struct sqlite_store *p = timer->data;
 	struct store *s = p->store;
-	uint64_t limit = s->db->options.timeout_ms;
+	uint64_t limit = s->timeout_ms;
 	if (!s->can_read)
 		reader_start(p);
 	if (!s->can_write)

@@ -8,9 +8,11 @@
 #define MAM_NS "urn:xmpp:mam:2"
 #define RSM_NS "http://jabber.org/protocol/rsm"
 #define FORM_NS "jabber:x:data"
+#define FULLTEXT_NS "urn:xmpp:fulltext:0"
 
-#define PAGE_MAX 50 /* messages of one page; XEP-0313 section 4.3.1 leaves it to the server */
-#define IDS_MAX 50  /* that one query may name */
+#define PAGE_MAX 50   /* messages of one page; XEP-0313 section 4.3.1 leaves it to the server */
+#define IDS_MAX 50    /* that one query may name */
+#define SOUGHT_MAX 16 /* words that one query may look for */
 
 /* What is asked for: entries with low < id < high. */
 struct query {
@@ -18,13 +20,14 @@ struct query {
 	int64_t low, high;
 	const char *with; /* an address, or NULL; bare: with any resource */
 	const char *with_bare;
-	bool is_backward;  /* the last page of these, not the first */
-	bool is_flipped;   /* its messages in the opposite order */
-	unsigned max;      /* messages; at most PAGE_MAX */
-	const char *ids;   /* these alone, as "1,2,3"; or NULL */
-	const char *named; /* ids that must exist, in the same form; "" when there are none */
-	uint64_t session;  /* whose query it is */
-	int64_t newest;    /* what the archive had then */
+	bool is_backward;   /* the last page of these, not the first */
+	bool is_flipped;    /* its messages in the opposite order */
+	unsigned max;       /* messages; at most PAGE_MAX */
+	const char *sought; /* words that must all be in it: "=17 hist ther*", the owner first; or NULL */
+	const char *ids;    /* these alone, as "1,2,3"; or NULL */
+	const char *named;  /* ids that must exist, in the same form; "" when there are none */
+	uint64_t session;   /* whose query it is */
+	int64_t newest;     /* what the archive had then */
 };
 
 /* The query in hand. NULL: it has been refused. */

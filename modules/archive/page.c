@@ -35,6 +35,41 @@ static const struct sql sql_full[] = {
 	{ .name = "archive_full_backward", .text = COLUMNS FULL_BACKWARD },
 };
 
+/* By words. PostgreSQL's index knows no order, so 30 days after the other are looked at, as long as the page is
+ * not full: a common word fills it with the first of them, and a rare one costs little anywhere. `owner + 0`
+ * keeps it from reading all that an owner has instead. SQLite's index has the order of the entries' numbers,
+ * which in each archive are in the order of its ids. */
+#define WINDOW "2654208000000000"
+#define SOUGHT(windows, in_window, order)                                                                  \
+	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from (select f.* from"               \
+	" (select coalesce((select id from entry where owner = $1 and id > $2 order by id limit 1), 0)"    \
+	" as first, coalesce((select id from entry where owner = $1 and id < $3 order by id desc"          \
+	" limit 1), -1) as last) as ends"                                                                  \
+	" cross join lateral generate_series(" windows ") as at"                                           \
+	" cross join lateral (select e.id, e.record, e.retraction from entry e where e.words @@"           \
+	" (replace('''' || replace($4, ' ', ''' & ''') || '''', '*''', ''':*')::tsquery)"                  \
+	" and e.owner + 0 = $1 and " in_window " and e.id > $2 and e.id < $3"                              \
+	" and ($5 = '' or e.peer = $5) order by e.id " order " offset 0) as f limit 51) as e"              \
+	" join record r on r.id = e.record left join record t on t.id = e.retraction order by e.id " order
+#define SOUGHT_SQLITE(order)                                                                               \
+	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from entry_words f"                  \
+	" cross join entry e on e.n = f.rowid"                                                             \
+	" join record r on r.id = e.record left join record t on t.id = e.retraction"                      \
+	" where e.owner = $1"                                                                              \
+	" and f.rowid >= (select n from entry where owner = $1 and id > $2 order by id limit 1)"           \
+	" and f.rowid <= (select n from entry where owner = $1 and id < $3 order by id desc limit 1)"      \
+	" and entry_words match replace('\"' || replace($4, ' ', '\" AND \"') || '\"', '*\"', '\"*')"      \
+	" and ($5 = '' or e.peer = $5) order by f.rowid " order " limit 51"
+
+static const struct sql sql_sought[] = {
+	{ .name = "archive_sought_forward",
+	  .text = SOUGHT("ends.first, ends.last, " WINDOW, "e.id >= at and e.id < at + " WINDOW, ""),
+	  .sqlite = SOUGHT_SQLITE("") },
+	{ .name = "archive_sought_backward",
+	  .text = SOUGHT("ends.last, ends.first, -" WINDOW, "e.id <= at and e.id > at - " WINDOW, "desc"),
+	  .sqlite = SOUGHT_SQLITE("desc") },
+};
+
 /* Those that are named alone. */
 static const struct sql sql_ids = {
 	.name = "archive_ids",
@@ -141,7 +176,7 @@ static unsigned page_rows(const struct query *q, const struct rows *r)
  * sent to him (XEP-0160). */
 static bool reads_on(const struct query *q)
 {
-	return !q->with && !q->ids && q->high == INT64_MAX && q->max > 0;
+	return !q->with && !q->ids && !q->sought && q->high == INT64_MAX && q->max > 0;
 }
 
 static enum verdict on_page(struct ctx *c, const struct rows *r)
@@ -153,6 +188,9 @@ static enum verdict on_page(struct ctx *c, const struct rows *r)
 	if (!s)
 		return DONE;
 	s->archive_queries--;
+	if (rows_status(r) == STORE_AWAY && q->sought)
+		return refuse(c, RESOURCE_CONSTRAINT,
+		              "The search took too long, or too many are searching.");
 	if (rows_status(r) != STORE_OK)
 		return refuse_unstored(c, r);
 	n = page_rows(q, r);
@@ -170,13 +208,17 @@ static enum verdict fetch_page(struct ctx *c)
 
 	if (q->ids)
 		return fetch(c, on_page, &sql_ids, PARAMS(P_INT(owner), P_TEXT(q->ids)));
+	if (q->sought && q->low < INT64_MAX)
+		return fetch_long(c, on_page, &sql_sought[q->is_backward],
+		                  PARAMS(P_INT(owner), P_INT(q->low), P_INT(q->high), P_TEXT(q->sought),
+		                         P_TEXT(q->with ? q->with_bare : "")));
 	if (!q->with)
 		return fetch(c, on_page, &sql_all[q->is_backward],
 		             PARAMS(P_INT(owner), P_INT(q->low), P_INT(q->high)));
 	if (strcmp(q->with, q->with_bare) == 0)
 		return fetch(c, on_page, &sql_with[q->is_backward],
 		             PARAMS(P_INT(owner), P_TEXT(q->with), P_INT(q->low), P_INT(q->high)));
-	return fetch(
+	return fetch_long(
 	    c, on_page, &sql_full[q->is_backward],
 	    PARAMS(P_INT(owner), P_TEXT(q->with_bare), P_INT(q->low), P_INT(q->high), P_TEXT(q->with)));
 }

@@ -6,6 +6,8 @@
 
 #include "archive.h"
 
+#define PREFIX_MIN 4 /* bytes of a beginning that is looked for, with its * */
+
 /* While a query is read: what is wrong with it. */
 struct reading {
 	struct ctx *c;
@@ -120,6 +122,30 @@ static void read_groupchat(struct reading *r, const char *value)
 	problem(r, BAD_REQUEST, "The field `include-groupchat` is true or false.");
 }
 
+/* XEP-0431. Whatever is typed is words and nothing else: all of them are looked for, one with * behind it by its
+ * beginning. */
+static void read_fulltext(struct reading *r, const char *value)
+{
+	struct arena *a = &r->c->scratch;
+	char *rest = arena_strdup(a, value), *part;
+	struct buffer sought = { 0 };
+	unsigned count = 0, before;
+
+	buffer_addf(&sought, "=%lld", (long long)home_account(r->c->home));
+	while ((part = strtok_r(rest, " \t\r\n", &rest)) && count <= SOUGHT_MAX) {
+		before = count;
+		words_add(&sought, part, &count);
+		if (count > before && strlen(part) >= PREFIX_MIN && part[strlen(part) - 1] == '*')
+			buffer_adds(&sought, "*");
+	}
+	r->q->sought = arena_strndup(a, sought.data, sought.len);
+	buffer_free(&sought);
+	if (count > SOUGHT_MAX)
+		problem(r, NOT_ACCEPTABLE, "These are too many words for one search.");
+	if (count == 0) /* nothing that anything could have */
+		r->q->low = INT64_MAX;
+}
+
 static const struct field {
 	const char *name, *type;
 	void (*read)(struct reading *r, const char *value);
@@ -131,6 +157,7 @@ static const struct field {
 	{ "after-id", "text-single", read_after_id },
 	{ "ids", "list-multi", NULL }, /* the one with several values */
 	{ "include-groupchat", "boolean", read_groupchat },
+	{ "{" FULLTEXT_NS "}fulltext", "text-single", read_fulltext },
 };
 
 static const struct field *find_field(const char *name)

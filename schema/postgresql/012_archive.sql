@@ -100,7 +100,7 @@ exception when lock_not_available or deadlock_detected then
 end $$;
 
 -- Drops the parts that end before the id `expired`, and says how many months that were; -1: somebody reads for
--- long. "past" then begins anew, in front of what is left.
+-- long. "past" goes with the first month, and begins anew in front of what is left.
 create function muster_parts_drop(expired bigint) returns bigint language plpgsql
 set search_path from current set lock_timeout = '500ms' as $$
 declare
@@ -110,7 +110,7 @@ declare
 	dropped bigint := 0;
 begin
 	foreach t in array array['entry', 'record'] loop
-		select max(high) into bound from muster_part where tab = t and high <= expired;
+		select max(high) into bound from muster_part where tab = t and high <= expired and low is not null;
 		continue when bound is null;
 		for p in select part from muster_part where tab = t and high <= bound loop
 			execute format('drop table %s', p);

@@ -22,7 +22,7 @@ create index entry_peer on entry (owner, peer, id);
 -- Words are made by musterd: here they are only separated by spaces.
 create virtual table entry_words using fts5 (
 	words, content = 'entry', content_rowid = 'n', columnsize = 0, detail = none,
-	tokenize = "ascii tokenchars '=#'"
+	tokenize = "ascii tokenchars '='"
 );
 create trigger entry_insert after insert on entry when new.words is not null begin
 	insert into entry_words (rowid, words) values (new.n, new.words);

@@ -10,6 +10,7 @@
 #include "digest.h"
 #include "stamp.h"
 #include "text.h"
+#include "words.h"
 
 static void test_fold(void **state)
 {
@@ -75,6 +76,55 @@ static void test_wrap(void **state)
 	for (const char *line = b.data; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
 		assert_true(strcspn(line, "\n") <= 108);
 	buffer_free(&b);
+}
+
+static void test_words(void **state)
+{
+	static const struct {
+		const char *text, *words;
+	} cases[] = {
+		{ "", "" },
+		{ " \n?!", "" },
+		{ "But, soft! what LIGHT", " but soft what light" },
+		{ "x_y o'Brien 100%", " x y o brien 100" },
+		{ "Stra\xc3\x9f"
+		  "en und F\xc3\x9cRCHTERLICH",
+		  " strassen und f\xc3\xbcrchterlich" },
+		{ "abc\xc3\xa9 def", " abc\xc3\xa9 def" },
+		{ "\xe6\x9d\xb1\xe4\xba\xacx", " \xe6\x9d\xb1 \xe4\xba\xac x" },
+		{ "\xf0\x9f\x98\x80 smile \xf0\x9f\x98\x80", " smile" },
+	};
+	struct buffer b = { 0 };
+	char *many = mem_alloc(100000);
+
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		unsigned count = 0;
+
+		b.len = 0;
+		words_add(&b, cases[i].text, &count);
+		buffer_add(&b, "", 1);
+		assert_string_equal(b.data, cases[i].words);
+	}
+	for (unsigned i = 0; i < 49999; i++)
+		memcpy(many + 2 * i, "w ", 2);
+	many[99998] = '\0';
+	for (unsigned round = 0; round < 2; round++) { /* in ASCII, and not */
+		unsigned count = 0;
+
+		b.len = 0;
+		words_add(&b, many, &count);
+		assert_int_equal(count, MESSAGE_WORDS_MAX);
+		assert_int_equal(b.len, 2 * MESSAGE_WORDS_MAX + round);
+		memcpy(many, "\xc3\xa4", 2);
+		memcpy(many + 2, " ", 1);
+	}
+	memset(many, 'x', 99998);
+	b.len = 0;
+	words_add(&b, many, &(unsigned){ 0 });
+	assert_int_equal(b.len, 0); /* too long for a word */
+	buffer_free(&b);
+	mem_free(many);
 }
 
 static void test_stamp(void **state)
@@ -153,10 +203,11 @@ static void test_base64_is_strict(void **state)
 
 int main(void)
 {
-	static const struct CMUnitTest tests[] = { cmocka_unit_test(test_fold), cmocka_unit_test(test_sha1),
-		                                   cmocka_unit_test(test_wrap),
-		                                   cmocka_unit_test(test_stamp),
-		                                   cmocka_unit_test(test_base64_is_strict) };
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fold),  cmocka_unit_test(test_sha1),
+		cmocka_unit_test(test_wrap),  cmocka_unit_test(test_words),
+		cmocka_unit_test(test_stamp), cmocka_unit_test(test_base64_is_strict)
+	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
