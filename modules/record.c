@@ -41,6 +41,12 @@ static bool has_hint(const struct ctx *c, enum hint hint)
 	       element_child(c->stanza->root, hint_names[hint], "urn:xmpp:hints") != NULL;
 }
 
+/* XEP-0424 section 4: always kept, so that who was away learns of it. */
+static const struct element *find_retraction(const struct stanza *st)
+{
+	return element_child(st->root, "retract", "urn:xmpp:message-retract:1");
+}
+
 /* XEP-0334 section 4. What is not to be kept for ever is not kept at all: the record is where it would wait. */
 static bool is_to_record(struct ctx *c)
 {
@@ -48,7 +54,7 @@ static bool is_to_record(struct ctx *c)
 		return false;
 	if (!message_is_content(c->stanza))
 		return (c->stanza->type == MESSAGE_CHAT || c->stanza->type == MESSAGE_NORMAL) &&
-		       (has_hint(c, HINT_STORE) || is_receipt(c));
+		       (has_hint(c, HINT_STORE) || find_retraction(c->stanza) || is_receipt(c));
 	return !has_hint(c, HINT_NO_STORE) && !has_hint(c, HINT_NO_PERMANENT_STORE);
 }
 
@@ -64,6 +70,21 @@ static const struct sql sql_entry = {
 	.sqlite =
 	    "insert into entry (owner, id, record, peer, is_out, words) values ($1, $2, $3, $4, $5, $6)"
 	    " on conflict (owner, id) do nothing",
+};
+
+/* XEP-0424 section 5: what is taken back stays on record, and is seen and found no more. Both sides must have the
+ * retraction from the same account as the message; only the newest thousand with that peer are looked at. The first
+ * tag of a record has no other > than its own. */
+#define RETRACT(head)                                                                                      \
+	"update entry set retraction = $1, words = null where owner = $2 and id = (select e.id from"       \
+	" (select id, record from entry where owner = $2 and peer = $3 and is_out = $4 and id < $5"        \
+	" order by id desc limit 1000) as e join record r on r.id = e.record where " head                  \
+	" order by e.id desc limit 1) and retraction is null"
+
+static const struct sql sql_retract = {
+	.name = "entry_retract",
+	.text = RETRACT("strpos(split_part(r.stanza, '>', 1), $6) > 0"),
+	.sqlite = RETRACT("instr(substr(r.stanza, 1, instr(r.stanza, '>')), $6) > 0"),
 };
 
 static void write_record(struct ctx *c, struct write *w)
@@ -124,6 +145,25 @@ static int64_t write_entry(struct ctx *c, struct write *w, const struct jid *pee
 	return id;
 }
 
+/* Takes back the message that the one in hand names, if it is one of the same account. `entry` is its own. */
+static void write_retraction(struct ctx *c, struct write *w, const struct jid *peer, bool is_out,
+                             int64_t entry)
+{
+	const struct element *e = find_retraction(c->stanza);
+	const char *id = e ? element_get(e, "id") : NULL;
+	struct stanza *st;
+
+	if (!id || !*id)
+		return;
+	st = stanza_seal(
+	    stanza_new(STANZA_MESSAGE, MESSAGE_NORMAL, id)); /* " id='...'/>", as it is on record */
+	write_add(w, &sql_retract,
+	          PARAMS(P_INT(c->record), P_INT(home_account(c->home)),
+	                 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out), P_INT(entry),
+	                 P_TEXTN(st->bytes, st->bytes_len - strlen("/>"))));
+	stanza_unref(st);
+}
+
 /* Step 1: the home it enters. A message to oneself is one row, an incoming one; it has arrived with it. */
 static enum verdict on_out(struct ctx *c)
 {
@@ -137,6 +177,7 @@ static enum verdict on_out(struct ctx *c)
 	w = begin_write(c);
 	write_record(c, w);
 	id = write_entry(c, w, c->to, !to_oneself);
+	write_retraction(c, w, c->to, !to_oneself, id);
 	c->sent = id;
 	if (to_oneself)
 		c->entry = id;
@@ -172,6 +213,7 @@ static enum verdict on_in(struct ctx *c)
 	if (!is_recorded || c->is_spooled) /* or this row would name one that is not there yet */
 		write_record(c, w);
 	c->entry = write_entry(c, w, c->from, false);
+	write_retraction(c, w, c->from, false, c->entry);
 	transit_done(c, w);
 	record(c, w);
 	tell_id(c);
@@ -219,7 +261,7 @@ const struct module mod_record = {
 	.api = MUSTER_API,
 	.name = "record",
 	.about = "Puts every message on record before it is delivered.",
-	.spec = "XEP-0334",
+	.spec = "XEP-0334, XEP-0424",
 	.features = features,
 	.hooks = hooks,
 	.policies = policies,

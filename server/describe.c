@@ -59,6 +59,7 @@ static const struct specification {
 	{ "XEP-0359", "Unique and Stable Stanza IDs", NULL },
 	{ "XEP-0368", "SRV Records for XMPP over TLS: direct TLS", "listener, tls" },
 	{ "XEP-0398", "User Avatar to vCard-Based Avatars Conversion: presence", NULL },
+	{ "XEP-0424", "Message Retraction", NULL },
 	{ "XEP-0431", "Full Text Search in MAM", NULL },
 	{ "XEP-0440", "SASL Channel-Binding Type Capability", "c2s_login" },
 	{ "XEP-0441", "Message Archive Management Preferences: to read", NULL },

@@ -8,11 +8,6 @@
 
 #include "text.h"
 
-static bool is_ascii_word(unsigned char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z');
-}
-
 /* Ends the word that began at `at` in the buffer, where the space stands. */
 static void word_end(struct buffer *b, size_t at, unsigned *count)
 {
@@ -24,27 +19,33 @@ static void word_end(struct buffer *b, size_t at, unsigned *count)
 		(*count)++;
 }
 
+/* A letter or digit in lower case; 0: neither. */
+static inline char ascii_word(unsigned char c)
+{
+	if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+		return (char)c;
+	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : '\0';
+}
+
 /* Most text is of ASCII. How much of it was. */
 static size_t add_ascii(struct buffer *b, const char *text, unsigned *count)
 {
 	const char *c = text, *word;
 
+	buffer_reserve(b, strlen(text) + 2);
 	while (*c && *count < MESSAGE_WORDS_MAX) {
 		size_t at = b->len;
+		char *to = b->data + at, lower;
 
-		while (*c && !is_ascii_word((unsigned char)*c) && (unsigned char)*c < 0x80)
+		while (*c && (unsigned char)*c < 0x80 && !ascii_word((unsigned char)*c))
 			c++;
 		word = c;
-		buffer_add(b, " ", 1);
-		for (; is_ascii_word((unsigned char)*c); c++) {
-			char lower = (char)(*c >= 'A' && *c <= 'Z' ? *c + ('a' - 'A') : *c);
-
-			buffer_add(b, &lower, 1);
-		}
-		if ((unsigned char)*c >= 0x80) { /* so is this word, perhaps */
-			b->len = at;
+		*to++ = ' ';
+		for (; (lower = ascii_word((unsigned char)*c)); c++)
+			*to++ = lower;
+		if ((unsigned char)*c >= 0x80) /* so is this word, perhaps */
 			return (size_t)(word - text);
-		}
+		b->len = (size_t)(to - b->data);
 		word_end(b, at, count);
 	}
 	return (size_t)(c - text);

@@ -97,9 +97,14 @@ static enum verdict on_prefs_set(struct ctx *c)
 
 static enum verdict on_disco(struct ctx *c)
 {
-	static const char *const features[] = {
-		MAM_NS, MAM_NS "#extended", MAM_NS "#groupchat-field", FULLTEXT_NS, SID_NS, RSM_NS
-	};
+	static const char *const features[] = { MAM_NS,
+		                                MAM_NS "#extended",
+		                                MAM_NS "#groupchat-field",
+		                                FULLTEXT_NS,
+		                                RETRACT_NS,
+		                                RETRACT_NS "#tombstone",
+		                                SID_NS,
+		                                RSM_NS };
 
 	for (unsigned i = 0; home_records(c->home) && i < COUNT_OF(features); i++)
 		disco_feature(c, features[i]);
@@ -138,7 +143,7 @@ const struct module mod_archive = {
 	.api = MUSTER_API,
 	.name = "archive",
 	.about = "Lets clients read what was said, from what is on record.",
-	.spec = "XEP-0313, XEP-0059, XEP-0297, XEP-0359, XEP-0431, XEP-0441",
+	.spec = "XEP-0313, XEP-0059, XEP-0297, XEP-0359, XEP-0424, XEP-0431, XEP-0441",
 	.hooks = hooks,
 	.policies = policies,
 	.policies_size = sizeof(struct archive_policy),

@@ -8,6 +8,7 @@
 #define MAM_NS "urn:xmpp:mam:2"
 #define RSM_NS "http://jabber.org/protocol/rsm"
 #define FORM_NS "jabber:x:data"
+#define RETRACT_NS "urn:xmpp:message-retract:1"
 #define FULLTEXT_NS "urn:xmpp:fulltext:0"
 
 #define PAGE_MAX 50   /* messages of one page; XEP-0313 section 4.3.1 leaves it to the server */

@@ -95,6 +95,20 @@ static struct session *find_asker(struct ctx *c)
 	return s && s->id == q->session ? s : NULL;
 }
 
+/* XEP-0424 section 5: all that is left of a message that was taken back. */
+static void add_tombstone(struct stanza *st, struct element *message, const struct rows *r, unsigned i)
+{
+	struct element *e = element_add(st, message, "retracted", RETRACT_NS);
+	const char *text = rows_text(r, i, 5);
+	struct stanza *by = stanza_parse(text, strlen(text));
+	char stamp[STAMP_SIZE];
+
+	if (by && by->id)
+		element_set(st, e, "id", by->id);
+	element_set(st, e, "stamp", stamp_write(rows_int(r, i, 4) >> ID_TIME_SHIFT, stamp));
+	stanza_unref(by);
+}
+
 static void add_message(struct ctx *c, struct stanza *st, struct element *forwarded, const struct rows *r,
                         unsigned i)
 {
@@ -108,7 +122,10 @@ static void add_message(struct ctx *c, struct stanza *st, struct element *forwar
 		return;
 	for (const struct attribute *a = stored->root->attributes; a; a = a->next)
 		element_set(st, message, a->ns ? "xml:lang" : a->name, a->value);
-	for (const struct element *e = stored->root->children; e; e = e->next)
+	if (!rows_is_null(r, i, 4))
+		add_tombstone(st, message, r, i);
+	for (const struct element *e = rows_is_null(r, i, 4) ? stored->root->children : NULL; e;
+	     e = e->next)
 		if (!element_is_forged(c, e))
 			element_copy(st, message, e);
 	stanza_unref(stored);
