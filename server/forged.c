@@ -15,12 +15,15 @@ static bool is_host_of(const struct jid *own, const struct jid *j)
 bool element_is_forged(const struct ctx *c, const struct element *e)
 {
 	const struct jid *own = home_jid(c->home);
-	bool is_delay = element_is(e, "delay", "urn:xmpp:delay"), is_forged;
+	bool is_delay, is_forged;
 	const char *text;
 	struct jid *by;
 
-	if (e->ns && strcmp(e->ns, CARBONS_NS) == 0) /* a copy comes from deliver, never this way */
+	if (!e->ns)
+		return false;
+	if (strcmp(e->ns, CARBONS_NS) == 0) /* a copy comes from deliver, never this way */
 		return strcmp(e->name, "private") != 0;
+	is_delay = element_is(e, "delay", "urn:xmpp:delay");
 	if (!is_delay && !element_is(e, "stanza-id", SID_NS))
 		return false;
 	text = element_get(e, is_delay ? "from" : "by");

@@ -14,7 +14,7 @@ static bool pass_is_early(const struct pass *p)
 /* What must be committed before anything follows from this pass on this reactor; 0: nothing. */
 static uint64_t pass_waits_for(const struct pass *p)
 {
-	if (pass_is_early(p) || store_is_committed(p->ctx.home->reactor->store, p->ticket))
+	if (!p->ticket || pass_is_early(p) || store_is_committed(p->ctx.home->reactor->store, p->ticket))
 		return 0;
 	return p->ticket;
 }
@@ -23,12 +23,14 @@ void pass_emit(struct pass *p, struct envelope *e, unsigned target)
 {
 	struct home *h = p->ctx.home;
 	struct reactor *r = h->reactor;
-	uint64_t ticket = ENVELOPE_IS_HOME(e) && target != r->index ? p->ticket : pass_waits_for(p);
+	bool is_home = ENVELOPE_IS_HOME(e);
+	uint64_t ticket = is_home && target != r->index ? p->ticket : pass_waits_for(p);
 
-	if (ENVELOPE_IS_HOME(e) && target == r->index && r->conf->store.share_transactions) {
+	if (is_home && target == r->index && r->conf->store.share_transactions) {
 		e->ticket = ticket;
 		reactor_post(r, target, e);
-	} else if (store_is_committed(r->store, ticket) && (p->is_released || list_is_empty(&h->outbox))) {
+	} else if ((!ticket || store_is_committed(r->store, ticket)) &&
+	           (p->is_released || list_is_empty(&h->outbox))) {
 		home_let_go(h, e, target);
 	} else {
 		home_outbox_add(h, ticket, NULL, e, target);

@@ -84,7 +84,6 @@ unsigned resumable_store(struct home *h)
 			csi_flush(s); /* what has waited gets its number now */
 		if (!session_is_waiting(s) || s->sm->is_final)
 			continue;
-		csi_flush(s);
 		store_session(s);
 		stored++;
 	}
