@@ -46,6 +46,7 @@ class World:
         self.known = collections.defaultdict(set)    # device: keys
         self.seen_in = {}                            # (device, key): when the session began in which it came last
         self.newest = collections.defaultdict(int)   # (device, sender): number
+        self.newest_key = {}
         self.came = {}                               # (device, key): how
         self.ids = {}                                # (account, key): stanza-id
         self.again = []                              # ages of what was seen again; None: was not acknowledged
@@ -117,7 +118,8 @@ class World:
         try:
             self.take(device, body, stanza_id, how)
             if how != "archive":
-                self.came[device.name, body] = "%s, as number %s of its session: %s" % (how, device.taken, message)
+                self.came[device.name, body] = "(%s, as number %s of its session, the one of %.3f s): %s" % (
+                    how, device.taken, device.began, message)
         except Failure as failure:
             self.failures.append(failure)
 
@@ -136,11 +138,13 @@ class World:
         before = self.seen_in.get((device.name, key))
         if before is not None:
             self.see_again(device, key, before)
-        elif self.is_muster and int(number) < self.newest[device.name, sender]:
-            raise Failure("%s: '%s' came (%s) behind number %d" % (device.name, key, how,
-                                                                   self.newest[device.name, sender]))
+        elif self.is_muster and not is_known and int(number) < self.newest[device.name, sender]:
+            raise Failure("%s: '%s' came (%s, as number %s of its session) behind number %d, which came %s"
+                          % (device.name, key, how, device.taken, self.newest[device.name, sender],
+                             self.came[device.name, self.newest_key[device.name, sender]]))
         self.seen_in[device.name, key] = device.began
-        self.newest[device.name, sender] = max(int(number), self.newest[device.name, sender])
+        if int(number) > self.newest[device.name, sender]:
+            self.newest[device.name, sender], self.newest_key[device.name, sender] = int(number), key
         self.deliveries += 1
         if self.until_kill is not None and not self.is_dead.is_set():
             self.until_kill -= 1
