@@ -178,6 +178,7 @@ static void send_again(struct session *s)
 		e->stanza = unacked_delayed(s->home, u);
 		e->from = u->from ? jid_ref(u->from) : NULL;
 		e->to = u->to ? jid_ref(u->to) : NULL;
+		e->entry = u->entry;
 		reactor_post(r, s->stream_reactor, e);
 	}
 }

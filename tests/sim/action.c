@@ -509,9 +509,13 @@ void action_any(void)
 		admin_any();
 		return;
 	}
+	if (sim->profile.has_sm && p && p->state == BOUND && ONE_IN(12)) {
+		client_die(p);
+		return;
+	}
 	if (!p || p->state == DEAD) {
 		client_connect(user, slot);
-	} else if (p->state == BINDING) {
+	} else if (p->state != BOUND) {
 		if (ONE_IN(10))
 			client_die(p);
 	} else if (!p->has_roster && !p->presence && draw(3)) {

@@ -33,6 +33,8 @@ void check_lost(void)
 		m->is_lost = true;
 		if (m->delivered)
 			fail("m%u was read, and is not on record after the kill", n);
+		if (m->is_acked)
+			fail("m%u was acknowledged, and is not on record after the kill", n);
 	}
 }
 

@@ -195,7 +195,7 @@ static void see_iq(struct play *p, const struct jid *from, const struct stanza *
 
 /* ---- streams */
 
-static struct envelope *to_home(const struct play *p, enum envelope_kind kind)
+struct envelope *client_to_home(const struct play *p, enum envelope_kind kind)
 {
 	char name[8];
 	struct envelope *e = envelope_new(world->reactors[p->reactor], kind);
@@ -209,7 +209,7 @@ static struct envelope *to_home(const struct play *p, enum envelope_kind kind)
 	return e;
 }
 
-static void post_home(const struct play *p, struct envelope *e)
+void client_post_home(const struct play *p, struct envelope *e)
 {
 	const struct jid *home = e->kind == ENV_STANZA && e->dir == OUT ? e->from : e->to;
 	enum home_kind kind;
@@ -217,38 +217,46 @@ static void post_home(const struct play *p, struct envelope *e)
 	loop_post(p->reactor, router_home_of(world->reactors[p->reactor], home, &kind), p->id, e);
 }
 
-/* A message goes back, all else is gone. */
-static void give_back(const struct play *p, struct envelope *w)
+/* A message goes back, all else is gone. `lane`: the stream that returns it. */
+static void give_back(unsigned reactor, uint64_t lane, struct envelope *w)
 {
+	struct reactor *r = world->reactors[reactor];
+	enum home_kind kind;
 	struct envelope *e;
-	unsigned n;
+	unsigned n, user, slot;
 
 	if (w->kind == ENV_WRITE && w->count &&
 	    (w->stanza->type == MESSAGE_CHAT || w->stanza->type == MESSAGE_NORMAL)) {
 		if (number_of(w->stanza, 'm', sim->sent_count, &n))
 			sim->sent[n].was_returned = true;
-		sim->had_returned[p->user] = true;
-		tell("stream %u returns %s", p->number, w->stanza->id);
-		e = to_home(p, ENV_RETURNED);
-		jid_unref(e->to);
+		if (who(w->to->text, &user, &slot))
+			sim->had_returned[user] = true;
+		tell("%s is returned", w->stanza->id);
+		e = envelope_new(r, ENV_RETURNED);
+		e->home_kind = HOME_USER;
 		e->dir = IN;
 		e->from = jid_ref(w->from);
 		e->to = jid_ref(w->to);
 		e->stanza = stanza_ref(w->stanza);
 		e->entry = w->entry;
 		e->count = w->count;
-		e->session = 0;
-		post_home(p, e);
+		loop_post(reactor, router_home_of(r, e->to, &kind), lane, e);
 	}
-	envelope_free(world->reactors[p->reactor], w);
+	envelope_free(r, w);
 }
 
 static void write_one(struct play *p)
 {
 	struct envelope *e = queue_take(&p->queue);
 
+	if (e->kind == ENV_WRITE && e->stanza->kind != STANZA_OTHER)
+		p->handled++;
 	if (e->kind == ENV_SETTLE)
-		post_home(p, to_home(p, ENV_SETTLED));
+		client_post_home(p, client_to_home(p, ENV_SETTLED));
+	else if (e->kind == ENV_ASK)
+		managed_answer(p);
+	else if (e->stanza->kind == STANZA_OTHER)
+		managed_see(p, e->stanza);
 	else if (e->stanza->kind == STANZA_MESSAGE)
 		see_message(p, e->from, e->stanza);
 	else if (e->stanza->kind == STANZA_PRESENCE)
@@ -279,10 +287,11 @@ void client_die(struct play *p)
 	struct envelope *e;
 
 	tell("stream %u of u%u/r%u dies, %u unwritten", p->number, p->user, p->slot, p->queue.count);
+	p->may_resume = p->state != BINDING && *p->previd;
 	p->state = DEAD;
-	post_home(p, to_home(p, ENV_DETACH));
+	client_post_home(p, client_to_home(p, ENV_DETACH));
 	while ((e = queue_take(&p->queue)))
-		give_back(p, e);
+		give_back(p->reactor, p->id, e);
 }
 
 /* Told by its home to close: what is queued still leaves. */
@@ -292,6 +301,7 @@ static void close_told(struct play *p)
 	while (p->queue.head)
 		write_one(p);
 	client_die(p);
+	managed_end(p);
 }
 
 static struct play *play_find(uint64_t id)
@@ -306,20 +316,26 @@ void client_take(struct envelope *e)
 {
 	struct play *p = play_find(e->stream);
 
-	ASSERT(p);
-	if (e->kind == ENV_WRITE)
-		check_delivery(p, e);
-	if (p->state == DEAD) {
-		give_back(p, e);
+	if (!p || p->state == DEAD) { /* p is NULL: it has resumed on another stream */
+		give_back(e->stream_reactor, e->stream, e);
 		return;
 	}
-	if (e->kind == ENV_WRITE || e->kind == ENV_SETTLE) {
+	if (e->kind == ENV_WRITE)
+		check_delivery(p, e);
+	if (e->kind == ENV_WRITE || e->kind == ENV_SETTLE || e->kind == ENV_ASK) {
 		queue_append(&p->queue, e);
 		return;
 	}
 	if (e->kind == ENV_BOUND) {
 		p->state = BOUND;
 		p->account = ask_account(p->user);
+		managed_begin(p);
+	} else if (e->kind == ENV_RESUMED) {
+		p->session = e->session;
+	} else if (e->kind == ENV_UNBOUND && p->state == RESUMING) {
+		client_die(p);
+		managed_end(p);
+		client_connect(p->user, p->slot);
 	} else if (e->kind == ENV_CLOSE || e->kind == ENV_UNBOUND) {
 		close_told(p);
 	}
@@ -353,26 +369,37 @@ void client_forget_all(void)
 {
 	for (unsigned i = 0; i < sim->play_count; i++) {
 		sim->plays[i].state = DEAD;
+		sim->plays[i].first = NULL; /* it was in the memory of the server's process */
+		managed_end(&sim->plays[i]);
 		queue_init(&sim->plays[i].queue);
 	}
 }
 
 /* ---- coming, and speaking */
 
-void client_send(struct play *p, struct stanza *st, const char *to)
+void client_say(struct play *p, struct stanza *st, const char *to)
 {
-	struct envelope *e = to_home(p, ENV_STANZA);
+	struct envelope *e = client_to_home(p, ENV_STANZA);
 
 	e->dir = OUT;
 	e->from = jid_with_resource(e->to, p->slot ? "r1" : "r0", 2);
 	if (to) { /* else it is for the account */
-		st->to = arena_strdup(&st->arena, to);
 		jid_unref(e->to);
 		e->to = jid_parse(to, strlen(to));
 	}
-	e->stanza = stanza_seal(st);
+	e->stanza = st;
 	e->trace = ++world->reactors[p->reactor]->trace;
-	post_home(p, e);
+	client_post_home(p, e);
+}
+
+void client_send(struct play *p, struct stanza *st, const char *to)
+{
+	if (to)
+		st->to = arena_strdup(&st->arena, to);
+	stanza_seal(st);
+	if (p->is_counting)
+		managed_say(p, st, to);
+	client_say(p, st, to);
 }
 
 void client_connect(unsigned user, unsigned slot)
@@ -381,6 +408,8 @@ void client_connect(unsigned user, unsigned slot)
 	struct reactor *r;
 	struct envelope *e;
 
+	if (old && old->life == sim->life && managed_resume(old))
+		return;
 	ASSERT(sim->play_count < STREAMS);
 	/* What it sent has not all arrived: the newcomer may overtake it, and end its session. */
 	if (old && old->life == sim->life && (old->state != DEAD || loop_has_from(old->id)))
@@ -397,7 +426,7 @@ void client_connect(unsigned user, unsigned slot)
 	p->session = r->next_id++;
 	queue_init(&p->queue);
 	sim->at[user][slot] = (int)p->number;
-	e = to_home(p, ENV_BIND);
+	e = client_to_home(p, ENV_BIND);
 	e->from = jid_with_resource(e->to, slot ? "r1" : "r0", 2);
-	post_home(p, e);
+	client_post_home(p, e);
 }

@@ -74,10 +74,12 @@ static void sim_begin(uint64_t seed, bool is_verbose)
 	p->has_blocks = ONE_IN(3);
 	p->has_admin = ONE_IN(3);
 	p->has_small_mailbox = ONE_IN(10);
-	tell("seed %llu: %u reactors%s%s%s%s%s%s%s", (unsigned long long)seed, p->reactors,
+	p->has_sm = draw(2);
+	tell("seed %llu: %u reactors%s%s%s%s%s%s%s%s", (unsigned long long)seed, p->reactors,
 	     p->shares ? ", shared transactions" : "", p->has_faults ? ", faults" : "",
 	     p->has_spool ? ", spool" : "", p->has_kills ? ", kills" : "", p->has_blocks ? ", blocks" : "",
-	     p->has_admin ? ", administrators" : "", p->has_small_mailbox ? ", small mailboxes" : "");
+	     p->has_admin ? ", administrators" : "", p->has_small_mailbox ? ", small mailboxes" : "",
+	     p->has_sm ? ", stream management" : "");
 }
 
 static void run_epoch(void)

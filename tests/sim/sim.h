@@ -44,6 +44,7 @@ struct profile {
 	bool has_admin;         /* accounts are removed and disabled, rows changed, groups altered */
 	bool has_small_mailbox; /* what waits for a home is refused early */
 	bool shares;            /* store.share_transactions */
+	bool has_sm;            /* some clients have stream management, and resume their sessions */
 };
 
 struct contact {
@@ -51,19 +52,24 @@ struct contact {
 	unsigned subscription;
 };
 
-enum play_state { UNUSED, BINDING, BOUND, DEAD };
+enum play_state { UNUSED, BINDING, RESUMING, BOUND, DEAD };
 
-/* A stream and its client. */
+/* A stream and its client; where that resumes its session, the streams of one after the other. */
 struct play {
 	enum play_state state;
 	unsigned number, user, slot, reactor, came_at, life;
 	uint64_t id, session;
-	int64_t account;             /* of which the session is */
-	bool is_slow;                /* its client hardly reads */
-	bool is_replaced;            /* its session may have ended before what it sent arrived */
-	bool has_roster;             /* the answer has come */
-	unsigned presence;           /* the number it sent last; 0: unavailable */
-	struct envelope_queue queue; /* delivered, and not written yet */
+	int64_t account;              /* of which the session is */
+	bool is_slow;                 /* its client hardly reads */
+	bool is_replaced;             /* its session may have ended before what it sent arrived */
+	bool has_roster;              /* the answer has come */
+	unsigned presence;            /* the number it sent last; 0: unavailable */
+	struct envelope_queue queue;  /* delivered, and not written yet */
+	char previd[32];              /* stream management is enabled, and this resumes it */
+	bool is_counting;             /* what it sends, from <enable/> on */
+	bool may_resume;              /* its stream has ended, and nothing else */
+	uint32_t handled, acked;      /* what has come; of what it has sent the server has so much */
+	struct saying *first, **last; /* the rest of that */
 	unsigned newest[STREAMS]
 		       [SLOTS + 1]; /* message + 1, by the stream that sent it, and to whom: slot */
 	bool seen[MESSAGES];
@@ -82,6 +88,7 @@ struct sent {
 	bool may_vanish; /* is not put on record: a headline, groupchat */
 	bool is_lost;    /* the server was killed before it was on record */
 	bool is_refused, was_returned;
+	bool is_acked; /* the server has told the sender's client that it has it */
 };
 
 /* A request of a client. */
@@ -174,6 +181,18 @@ void client_die(struct play *p);
 struct play *client_at(unsigned user, unsigned slot); /* NULL: it has never been there */
 void client_note_refused(const struct envelope *e);
 void client_forget_all(void); /* the server is gone */
+
+/* ---- managed.c: stream management on the client's side */
+
+void managed_begin(struct play *p);                                  /* now and then it wants that */
+void managed_say(struct play *p, struct stanza *st, const char *to); /* has sent it; `to` or NULL */
+void managed_see(struct play *p, const struct stanza *st);           /* <enabled/>, <resumed/>, <a/> */
+void managed_answer(struct play *p);                                 /* ENV_ASK */
+bool managed_resume(struct play *p);                                 /* false: it cannot */
+void managed_end(struct play *p);                                    /* for good */
+struct envelope *client_to_home(const struct play *p, enum envelope_kind kind);
+void client_post_home(const struct play *p, struct envelope *e);
+void client_say(struct play *p, struct stanza *st, const char *to); /* sealed; takes the reference */
 
 /* ---- action.c */
 

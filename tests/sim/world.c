@@ -280,6 +280,7 @@ void world_begin(void)
 	world->hooks = hooks;
 	ASSERT(conf_read_modules(world->conf, hooks->modules, hooks->module_count, &error));
 	world->conf->limits.idle_home = 500;
+	world->conf->limits.resume_time = 4000;
 	open_database();
 	if (sim->life == 1)
 		fill();
