@@ -152,8 +152,11 @@ class NoRoom(Postgres):
         os.chown(os.path.join(self.dir, "space"), owner.st_uid, owner.st_gid)
         small = "small_" + self.name  # the server of all these databases has it
         self.query("create tablespace %s location '%s'" % (small, os.path.join(self.dir, "space")))
-        PostgreSQL.query(server.conninfo, "alter table record set tablespace %s;"
-                                          " alter index record_pkey set tablespace %s" % (small, small))
+        PostgreSQL.query(server.conninfo, """do $$ declare part regclass; begin
+            for part in select p.part from muster_part p where tab = 'record' loop
+                execute format('alter table %%s set tablespace %s', part);
+                execute format('alter index %%s_pkey set tablespace %s', part);
+            end loop; end $$""" % (small, small))
 
     take, give = DiskFull.take, DiskFull.give
 
