@@ -101,7 +101,33 @@ async def profile(server, directory):
     await laura.log_out()
 
 
+async def resumed(server, directory):
+    """The network fails under somebody who writes and is written to: the session goes on, and nothing is lost."""
+    users = []
+    for name in ("slix-rosaline", "slix-tybalt"):
+        server.add_account(name, "verona.example", "rosemary")
+        users.append(User(server, name + "@verona.example", "rosemary"))
+    rosaline, tybalt = users
+    rosaline.register_plugin("xep_0198")
+    for event in ("sm_enabled", "session_resumed"):
+        rosaline.add_event_handler(event, lambda _, event=event: rosaline.note((event,)))
+    await rosaline.log_in()
+    await rosaline.until("sm_enabled")
+    await tybalt.log_in()
+    rosaline.transport.abort()
+    await rosaline.until("disconnected")
+    tybalt.send_message("slix-rosaline@verona.example", "Hist!", mtype="chat")
+    rosaline.connect(("127.0.0.1", rosaline.server_port))
+    await rosaline.until("session_resumed")
+    await rosaline.until("message", "slix-tybalt@verona.example", "Hist!", True)
+    rosaline.send_message("slix-tybalt@verona.example", "Who is there?", mtype="chat")
+    await tybalt.until("message", "slix-rosaline@verona.example", "Who is there?", False)
+    await rosaline.log_out()
+    await tybalt.log_out()
+
+
 CHECKS = [
+    ("slixmpp: a session is resumed when the network has failed", resumed),
     ("slixmpp: a host's capabilities, a card", profile),
     ("slixmpp: a wrong password is refused", wrong_password),
 ]
