@@ -22,9 +22,11 @@ static void word_end(struct buffer *b, size_t at, unsigned *count)
 /* A letter or digit in lower case; 0: neither. */
 static inline char ascii_word(unsigned char c)
 {
-	if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
-		return (char)c;
-	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : '\0';
+	unsigned char lower = c | 0x20;
+
+	if ((unsigned char)(lower - 'a') < 26)
+		return (char)lower;
+	return (unsigned char)(c - '0') < 10 ? (char)c : '\0';
 }
 
 /* Most text is of ASCII. How much of it was. */

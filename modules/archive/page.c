@@ -6,33 +6,41 @@
 
 #define PAGE_BYTES 262144 /* beyond it the rest of a page is left to the next one */
 
-/* ---- the statements. One message more than a page has says whether there are more. */
+/* ---- the statements. One message more than a page has says whether there are more. The entries of the page come
+ * first, and then what they name: so each plan is a good one, whether it is made with the values or without. A
+ * record may have gone a day before its entry. */
 
-#define COLUMNS                                                                                            \
-	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from entry e"                        \
-	" join record r on r.id = e.record left join record t on t.id = e.retraction where e.owner = $1"
-#define FORWARD " and e.id > $2 and e.id < $3 order by e.id limit 51"
-#define BACKWARD " and e.id > $2 and e.id < $3 order by e.id desc limit 51"
-#define WITH_FORWARD " and e.peer = $2 and e.id > $3 and e.id < $4 order by e.id limit 51"
-#define WITH_BACKWARD " and e.peer = $2 and e.id > $3 and e.id < $4 order by e.id desc limit 51"
-#define FULL_FORWARD                                                                                       \
-	" and e.peer = $2 and e.id > $3 and e.id < $4 and $5 in (r.sender, r.recipient) order by e.id"     \
-	" limit 51"
-#define FULL_BACKWARD                                                                                      \
-	" and e.peer = $2 and e.id > $3 and e.id < $4 and $5 in (r.sender, r.recipient) order by e.id"     \
-	" desc limit 51"
+#define SHOWN(entries, order)                                                                              \
+	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from (" entries                      \
+	") as e left join record r on r.id = e.record left join record t on t.id = e.retraction"           \
+	" order by e.id" order
+#define ALL(order)                                                                                         \
+	SHOWN("select id, record, retraction from entry where owner = $1 and id > $2 and id < $3"          \
+	      " order by id" order " limit 51",                                                            \
+	      order)
+#define WITH(order)                                                                                        \
+	SHOWN("select id, record, retraction from entry where owner = $1 and peer = $2 and id > $3"        \
+	      " and id < $4 order by id" order " limit 51",                                                \
+	      order)
+#define FULL(order)                                                                                        \
+	SHOWN("select e.id, e.record, e.retraction from entry e join record r on r.id = e.record"          \
+	      " where e.owner = $1 and e.peer = $2 and e.id > $3 and e.id < $4"                            \
+	      " and $5 in (r.sender, r.recipient) order by e.id" order " limit 51",                        \
+	      order)
+#define IDS(condition)                                                                                     \
+	SHOWN("select id, record, retraction from entry where owner = $1 and id " condition, "")
 
 static const struct sql sql_all[] = {
-	{ .name = "archive_forward", .text = COLUMNS FORWARD },
-	{ .name = "archive_backward", .text = COLUMNS BACKWARD },
+	{ .name = "archive_forward", .text = ALL("") },
+	{ .name = "archive_backward", .text = ALL(" desc") },
 };
 static const struct sql sql_with[] = {
-	{ .name = "archive_with_forward", .text = COLUMNS WITH_FORWARD },
-	{ .name = "archive_with_backward", .text = COLUMNS WITH_BACKWARD },
+	{ .name = "archive_with_forward", .text = WITH("") },
+	{ .name = "archive_with_backward", .text = WITH(" desc") },
 };
 static const struct sql sql_full[] = {
-	{ .name = "archive_full_forward", .text = COLUMNS FULL_FORWARD },
-	{ .name = "archive_full_backward", .text = COLUMNS FULL_BACKWARD },
+	{ .name = "archive_full_forward", .text = FULL("") },
+	{ .name = "archive_full_backward", .text = FULL(" desc") },
 };
 
 /* By words. PostgreSQL's index knows no order, so 30 days after the other are looked at, as long as the page is
@@ -50,11 +58,11 @@ static const struct sql sql_full[] = {
 	" (replace('''' || replace($4, ' ', ''' & ''') || '''', '*''', ''':*')::tsquery)"                  \
 	" and e.owner + 0 = $1 and " in_window " and e.id > $2 and e.id < $3"                              \
 	" and ($5 = '' or e.peer = $5) order by e.id " order " offset 0) as f limit 51) as e"              \
-	" join record r on r.id = e.record left join record t on t.id = e.retraction order by e.id " order
+	" left join record r on r.id = e.record left join record t on t.id = e.retraction order by e.id " order
 #define SOUGHT_SQLITE(order)                                                                               \
 	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from entry_words f"                  \
 	" cross join entry e on e.n = f.rowid"                                                             \
-	" join record r on r.id = e.record left join record t on t.id = e.retraction"                      \
+	" left join record r on r.id = e.record left join record t on t.id = e.retraction"                 \
 	" where e.owner = $1"                                                                              \
 	" and f.rowid >= (select n from entry where owner = $1 and id > $2 order by id limit 1)"           \
 	" and f.rowid <= (select n from entry where owner = $1 and id < $3 order by id desc limit 1)"      \
@@ -73,8 +81,8 @@ static const struct sql sql_sought[] = {
 /* Those that are named alone. */
 static const struct sql sql_ids = {
 	.name = "archive_ids",
-	.text = COLUMNS " and e.id = any (string_to_array($2, ',')::bigint[]) order by e.id",
-	.sqlite = COLUMNS " and e.id in (select value from json_each('[' || $2 || ']')) order by e.id",
+	.text = IDS("= any (string_to_array($2, ',')::bigint[])"),
+	.sqlite = IDS("in (select value from json_each('[' || $2 || ']'))"),
 };
 static const struct sql sql_missing = {
 	.name = "archive_missing",
@@ -182,7 +190,7 @@ static unsigned page_rows(const struct query *q, const struct rows *r)
 	size_t bytes = 0;
 
 	for (unsigned i = 0; i < n; i++) {
-		bytes += strlen(rows_text(r, i, 3));
+		bytes += rows_is_null(r, i, 3) ? 0 : strlen(rows_text(r, i, 3));
 		if (bytes > PAGE_BYTES && i > 0)
 			return i;
 	}
@@ -213,8 +221,12 @@ static enum verdict on_page(struct ctx *c, const struct rows *r)
 	n = page_rows(q, r);
 	if (reads_on(q))
 		s->archive_read = q->newest;
-	for (unsigned i = 0; i < n; i++)
-		send_result(c, s, r, q->is_backward != q->is_flipped ? n - 1 - i : i);
+	for (unsigned i = 0; i < n; i++) {
+		unsigned at = q->is_backward != q->is_flipped ? n - 1 - i : i;
+
+		if (!rows_is_null(r, at, 3))
+			send_result(c, s, r, at);
+	}
 	return send_fin(c, r, n, n == rows_count(r));
 }
 
