@@ -261,9 +261,9 @@ class Device(Client):
         for transport in self.left_open:
             transport.abort()
         self.left_open.clear()
-        if self.task:
-            self.task.cancel()
-            await asyncio.gather(self.task, return_exceptions=True)
+        while self.task and not self.task.done():
+            self.task.cancel()  # asyncio.wait_for() of Python 3.11 may swallow one
+            await asyncio.wait([self.task], timeout=1)
 
     async def leave(self):
         """Ends its stream in good order."""
