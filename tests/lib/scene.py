@@ -42,7 +42,7 @@ class Scene:
         self.path, self.text, self.name = path, text, os.path.basename(path).removesuffix(".scene")
         self.title, self.clients, self.steps = "", {}, []
         self.engine, self.own_server, self.not_prosody = None, False, None
-        self.limits, self.store, self.modules = {}, {}, {}
+        self.limits, self.store, self.modules, self.node = {}, {}, {}, {}
         self.tags = set()
         for number, line in enumerate(text.splitlines(), 1):
             self.parse_line(number, line.rstrip())
@@ -89,7 +89,7 @@ class Scene:
             pass
         elif key == "engine" and equals:
             self.engine = value
-        elif dot and equals and section in ("limits", "store", "modules"):
+        elif dot and equals and section in ("limits", "store", "modules", "node"):
             getattr(self, section)[key] = value
         else:
             raise BadScript("%s:%d: unknown need '%s'" % (self.path, number, need))

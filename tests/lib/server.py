@@ -25,6 +25,7 @@ node:
   schema_dir: {tree}/schema
   reactors: {reactors}
   move_streams: {move}
+{node}
 store:
 {store}
 log:
@@ -133,15 +134,15 @@ class PostgreSQL:
 
 
 class Musterd:
-    """`conninfo` None: SQLite. `store` and `limits` are further keys of those sections; `modules` has options
+    """`conninfo` None: SQLite. `store`, `limits` and `node` are further keys of those sections; `modules` has options
     of modules, as "roster.items". `stay`: node.move_streams is off."""
 
-    def __init__(self, directory, programs, *, conninfo=None, reactors=1, store=None, limits=None, modules=None,
+    def __init__(self, directory, programs, *, conninfo=None, reactors=1, store=None, limits=None, modules=None, node=None,
                  log_level="debug", log_format="text", environment=None, stay=False):
         self.dir, self.programs, self.conninfo, self.reactors = directory, programs, conninfo, reactors
         self.engine = "postgresql" if conninfo else "sqlite"
         self.store, self.limits, self.log_level = dict(store or {}), dict(limits or {}), log_level
-        self.modules = dict(modules or {})
+        self.modules, self.node = dict(modules or {}), dict(node or {})
         self.move = "false" if stay else "true"
         self.log_format, self.environment = log_format, dict(environment or {})
         self.port, self.tls_port = ports.free_ports(2)
@@ -176,7 +177,7 @@ class Musterd:
             f.write(CONFIGURATION.format(dir=self.dir, certs=os.path.join(self.dir, "certs"), tree=TREE,
                                          modules=self.programs.modules, reactors=self.reactors, move=self.move,
                                          log_level=self.log_level, log_format=self.log_format,
-                                         store=lines(self.store), limits=lines(self.limits),
+                                         store=lines(self.store), limits=lines(self.limits), node=lines(self.node),
                                          port=self.port, tls_port=self.tls_port))
             if self.modules:
                 f.write(self.modules_section())
