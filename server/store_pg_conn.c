@@ -309,17 +309,25 @@ static bool conn_enter(struct conn *c)
 	       conn_sync(c, EXPECT_SYNC_FENCE, NULL);
 }
 
+/* What is read in an order is read a page at a time, and has an index for it. PostgreSQL cannot know how large a
+ * page's owner is when it makes a plan without the values: rather than walk the index it would sort all he has. */
+static const struct sql sql_by_index = {
+	.name = "by_index",
+	.text = "select set_config('enable_sort', 'off', false), set_config('jit', 'off', false)",
+};
 /* A long read is ended by PostgreSQL itself. */
 static const struct sql sql_long = {
 	.name = "long_reads",
-	.text = "select set_config('statement_timeout', '5s', false)", /* LONG_READ_MS */
+	.text = "select set_config('statement_timeout', '5s', false)," /* LONG_READ_MS */
+		" set_config('jit', 'off', false)",
 };
 
 static void reader_up(struct conn *c)
 {
-	if (c->store->is_long && (!conn_prepare(c, &sql_long, NO_PARAMS) ||
-	                          !conn_send(c, &sql_long, NO_PARAMS, EXPECT_WATCH, NULL) ||
-	                          !conn_sync(c, EXPECT_SYNC, NULL) || !conn_flush(c)))
+	const struct sql *how = c->store->is_long ? &sql_long : &sql_by_index;
+
+	if (!conn_prepare(c, how, NO_PARAMS) || !conn_send(c, how, NO_PARAMS, EXPECT_WATCH, NULL) ||
+	    !conn_sync(c, EXPECT_SYNC, NULL) || !conn_flush(c))
 		return;
 	conn_back(c);
 	store_reader_up(c->store);
