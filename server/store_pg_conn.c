@@ -319,7 +319,7 @@ static const struct sql sql_by_index = {
 static const struct sql sql_long = {
 	.name = "long_reads",
 	.text = "select set_config('statement_timeout', '5s', false)," /* LONG_READ_MS */
-		" set_config('jit', 'off', false)",
+		" set_config('enable_sort', 'off', false), set_config('jit', 'off', false)",
 };
 
 static void reader_up(struct conn *c)
