@@ -100,17 +100,20 @@ exception when lock_not_available or deadlock_detected then
 end $$;
 
 -- Drops the parts that end before the id `expired`, and says how many months that were; -1: somebody reads for
--- long. "past" goes with the first month, and begins anew in front of what is left.
+-- long. "past", where it has anything, goes with them, and begins anew in front of what is left.
 create function muster_parts_drop(expired bigint) returns bigint language plpgsql
 set search_path from current set lock_timeout = '500ms' as $$
 declare
 	t text;
 	p regclass;
 	bound bigint;
+	has_past boolean;
 	dropped bigint := 0;
 begin
 	foreach t in array array['entry', 'record'] loop
-		select max(high) into bound from muster_part where tab = t and high <= expired and low is not null;
+		execute format('select exists (select from %I)', t || '_past') into has_past;
+		select max(high) into bound from muster_part where tab = t and high <= expired
+			and (low is not null or has_past);
 		continue when bound is null;
 		for p in select part from muster_part where tab = t and high <= bound loop
 			execute format('drop table %s', p);
