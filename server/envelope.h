@@ -43,13 +43,14 @@ enum envelope_kind {
 
 struct envelope {
 	struct envelope *next;
-	uint8_t kind;       /* enum envelope_kind */
-	uint8_t dir;        /* enum direction */
-	uint8_t home_kind;  /* what `to` is; decided once, by the router on the sending reactor */
-	bool is_replayed;   /* was in transit when the server ended: is never refused for lack of room */
-	bool is_spooled;    /* its rows may still be in the spool of the reactor that it comes from, which
+	uint8_t kind;      /* enum envelope_kind */
+	uint8_t dir;       /* enum direction */
+	uint8_t home_kind; /* what `to` is; decided once, by the router on the sending reactor */
+	bool is_replayed;  /* was in transit when the server ended: is never refused for lack of room */
+	bool is_spooled;   /* its rows may still be in the spool of the reactor that it comes from, which
 	                       is stream_reactor then */
-	bool wants_credit;  /* OUT: answer with ENV_CREDIT when taken */
+	bool wants_credit; /* OUT: answer with ENV_CREDIT when taken */
+	bool is_kept; /* ENV_WRITE: the session has it until its client acknowledges it or says goodbye */
 	bool is_farewell;   /* ENV_DETACH: the client has closed the stream */
 	uint16_t condition; /* enum stream_condition */
 	uint32_t count;

@@ -88,6 +88,16 @@ static struct session *session_by_stream(struct home *h, uint64_t stream)
 	return NULL;
 }
 
+/* RFC 6120 section 4.4: who closes a stream goes on handling what comes until our side is closed too. So all that the
+ * stream was given is acknowledged, as many clients leave without a last <a/>; what it could not write it returns. */
+static void session_bade_farewell(struct session *s)
+{
+	struct unacked *u;
+
+	while ((u = sm_out_take(&s->sm->out)))
+		unacked_free(u);
+}
+
 bool session_leaves(struct home *h, struct envelope *e)
 {
 	struct session *s = e->stream ? session_by_stream(h, e->stream) : NULL;
@@ -100,6 +110,8 @@ bool session_leaves(struct home *h, struct envelope *e)
 	if (e->is_farewell || !s->sm->row)
 		s->sm->is_final = true;
 	s->sm->is_farewell = e->is_farewell;
+	if (e->is_farewell)
+		session_bade_farewell(s);
 	if (s->sm->is_final)
 		return false;
 	session_wait(s);
@@ -179,6 +191,8 @@ static void send_again(struct session *s)
 		e->from = u->from ? jid_ref(u->from) : NULL;
 		e->to = u->to ? jid_ref(u->to) : NULL;
 		e->entry = u->entry;
+		e->count = u->copies;
+		e->is_kept = true;
 		reactor_post(r, s->stream_reactor, e);
 	}
 }

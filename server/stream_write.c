@@ -25,7 +25,8 @@ struct out {
 	int64_t entry;
 	uint64_t session; /* OUT_MARK */
 	uint32_t copies;
-	char text[]; /* OUT_TEXT */
+	bool is_kept; /* as in the envelope */
+	char text[];  /* OUT_TEXT */
 };
 
 /* What the socket did not take. */
@@ -133,9 +134,12 @@ void stream_take_mark(struct stream *s, struct envelope *e)
 
 /* ---- what was never written goes back to where it came from */
 
-static bool message_returns(const struct stanza *st)
+/* With stream management the session returns it; but behind the client's farewell it keeps nothing any more. */
+static bool message_returns(const struct stream *s, const struct stanza *st, unsigned copies, bool is_kept)
 {
-	return st->kind == STANZA_MESSAGE && (st->type == MESSAGE_CHAT || st->type == MESSAGE_NORMAL);
+	return copies && st->kind == STANZA_MESSAGE &&
+	       (st->type == MESSAGE_CHAT || st->type == MESSAGE_NORMAL) &&
+	       (!is_kept || (s && s->is_farewell));
 }
 
 static void to_home(struct reactor *r, struct envelope *e)
@@ -159,10 +163,10 @@ static void return_message(struct reactor *r, struct stanza *st, struct jid *fro
 	to_home(r, e);
 }
 
-static void out_return(struct reactor *r, struct out *o)
+static void out_return(struct stream *s, struct out *o)
 {
-	if (o->kind == OUT_STANZA && o->copies && message_returns(o->stanza)) {
-		return_message(r, o->stanza, o->from, o->to, o->entry, o->copies);
+	if (o->kind == OUT_STANZA && message_returns(s, o->stanza, o->copies, o->is_kept)) {
+		return_message(s->reactor, o->stanza, o->from, o->to, o->entry, o->copies);
 		mem_free(o);
 		return;
 	}
@@ -174,9 +178,9 @@ void stream_return_queues(struct stream *s)
 	struct out *o;
 
 	while ((o = out_take(&s->written)))
-		out_return(s->reactor, o);
+		out_return(s, o);
 	while ((o = out_take(&s->queue)))
-		out_return(s->reactor, o);
+		out_return(s, o);
 }
 
 void stream_take_write(struct reactor *r, struct stream *s, struct envelope *e)
@@ -187,8 +191,9 @@ void stream_take_write(struct reactor *r, struct stream *s, struct envelope *e)
 		o = out_of_stanza(e->stanza, e->from, e->to);
 		o->entry = e->entry;
 		o->copies = e->count;
+		o->is_kept = e->is_kept;
 		stream_queue(s, o);
-	} else if (e->count && message_returns(e->stanza)) { /* too late */
+	} else if (message_returns(s, e->stanza, e->count, e->is_kept)) { /* too late */
 		return_message(r, e->stanza, e->from, e->to, e->entry, e->count);
 	} else {
 		return;

@@ -56,19 +56,30 @@ async def mechanisms(server, library, names, program):
     """`program`: a function that makes one, not started yet."""
     if not hasattr(server, "ctl"):  # Prosody, where no host has policies
         return
+    def sessions():
+        return [s for s in server.sessions() if s["jid"].startswith(address("juliet", library))]
+
     def logins():
-        return [s["login"] for s in server.sessions() if s["jid"].startswith(address("juliet", library))]
+        return [s["login"] for s in sessions()]
+
+    async def end_all():
+        """Of the program before, which has ended: one that asked for it may still be resumed."""
+        while sessions():
+            for s in sessions():
+                if not s["connected"]:
+                    server.ctl("session", "kick", s["jid"])
+            await asyncio.sleep(0.05)
 
     try:
         for name in names:
             server.ctl("host", "set", HOST, "mechanisms", name)
-            while logins():  # of the program before, which has ended
-                await asyncio.sleep(0.05)
+            await end_all()
             async with program() as juliet:
                 juliet.tell("connect")
                 await juliet.until("signed-on")
                 if not all(l.startswith(name + ",") for l in logins() or [""]):
                     raise Failure("the login was by %s, not by %s" % (logins(), name))
+        await end_all()
     finally:
         server.ctl("host", "set", HOST, "mechanisms")
 
