@@ -258,6 +258,8 @@ void session_return_unacked(struct session *s);
 void session_arrived(struct home *h, struct envelope *e);
 /* Number n of that session's client has been handled, but for the commit of `ticket`. */
 void session_taken(struct home *h, uint64_t session, uint64_t n, uint64_t ticket);
+/* It has come past KEEP and waits in the outbox. */
+void session_kept(struct home *h, uint64_t session, uint64_t n);
 /* The write records it: h goes with that. */
 void session_record(struct home *h, uint64_t session, struct write *w, uint64_t n);
 /* After a commit. */

@@ -224,6 +224,8 @@ void pass_go(struct pass *p)
 	while (v == PASS) {
 		if (!is_kept && !pass_is_before_copy(p)) {
 			if (pass_must_wait(p)) {
+				if (p->number && p->stored == STORE_OK)
+					session_kept(p->ctx.home, p->sender, p->number);
 				home_outbox_add(p->ctx.home, p->ticket, p, NULL, 0);
 				return;
 			}

@@ -62,7 +62,7 @@ void resumable_insert(struct session *s)
 	resumable_write(s, w);
 }
 
-/* Groups commit in their order, so what was done before is committed before. One statement per group is enough: the
+/* Groups commit in their order, so what was kept before is committed before. One statement per group is enough: the
  * last one. */
 static void add_count(struct session *s, struct write *w, uint64_t h)
 {
@@ -79,8 +79,9 @@ void resumable_count(struct session *s, struct write *w, uint64_t n)
 
 	if (!sm->row)
 		return;
-	sm->recorded = n;
-	add_count(s, w, sm->in.done + 1 == n ? n : sm->in.done);
+	if (sm->recorded < n)
+		sm->recorded = n;
+	add_count(s, w, sm->in.kept + 1 == n ? n : sm->in.kept);
 }
 
 void resumable_catch_up(struct session *s)
@@ -88,10 +89,10 @@ void resumable_catch_up(struct session *s)
 	struct sm *sm = s->sm;
 	struct write *w;
 
-	if (!sm->row || sm->stored >= sm->recorded || sm->in.done < sm->recorded)
+	if (!sm->row || sm->stored >= sm->recorded || sm->in.kept <= sm->stored)
 		return;
 	w = write_new(s->home->reactor->store, 0);
-	add_count(s, w, sm->in.done);
+	add_count(s, w, sm->in.kept);
 	resumable_write(s, w);
 }
 
@@ -106,7 +107,7 @@ void resumable_end(struct session *s, bool is_lost)
 	w = write_new(r->store, 0);
 	if (is_lost)
 		write_add(w, &sql_expire,
-		          PARAMS(P_INT(sm->in.done), P_INT(r->now + RESUMABLE_KEEP), P_INT(sm->row)));
+		          PARAMS(P_INT(sm->in.kept), P_INT(r->now + RESUMABLE_KEEP), P_INT(sm->row)));
 	else
 		write_add(w, &sql_delete, PARAMS(P_INT(sm->row)));
 	resumable_write(s, w);

@@ -1,6 +1,10 @@
 /* resumable.h - table resumable: what of a session that its client can resume survives the end of the process. While
  * it lives that is h, which goes with the record of each message that it counts: after kill -9 its client learns
- * from it what has arrived. When the server stops in good order it is the whole session. */
+ * from it what has arrived. When the server stops in good order it is the whole session.
+ *
+ * IQs, presence and messages that are not recorded write no h of their own, so after kill -9 it may be lower than what
+ * the client was told, by such stanzas alone: to send one of those again puts nothing on record twice, and is not worth
+ * a write for each. Nor does <enabled/> wait for the row: it is in the database before any record that counts on it. */
 #ifndef MUSTER_RESUMABLE_H
 #define MUSTER_RESUMABLE_H
 
@@ -14,7 +18,7 @@ int64_t resumable_key(const char *id);
 void resumable_insert(struct session *s);
 /* Adds h, as it is when this write is committed, to that which records its client's stanza number n. */
 void resumable_count(struct session *s, struct write *w, uint64_t n);
-/* The same later, where an earlier stanza took longer than the record of a later one. */
+/* The same later, where the record of a later stanza was written before an earlier one was kept. */
 void resumable_catch_up(struct session *s);
 /* It has ended. `is_lost`: its client does not know that, and may ask for h. */
 void resumable_end(struct session *s, bool is_lost);

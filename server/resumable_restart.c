@@ -363,7 +363,8 @@ static void restore_sm(struct session *s, struct restored *rs)
 	sm_new(s);
 	s->sm->row = rs->row;
 	s->sm->max = (uint32_t)rs->wait;
-	s->sm->in.arrived = s->sm->in.done = s->sm->in.handled = s->sm->told = s->sm->stored = rs->h;
+	s->sm->in = (struct sm_in){ .arrived = rs->h, .done = rs->h, .kept = rs->h, .handled = rs->h };
+	s->sm->told = s->sm->stored = rs->h;
 	s->sm->out = rs->out;
 	rs->out = (struct sm_out){ 0 };
 	for (const struct unacked *u = s->sm->out.head; u; u = u->next)

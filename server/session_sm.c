@@ -3,7 +3,8 @@
  * an acknowledgement. session_resume.c says what becomes of a session without a stream.
  *
  * What leaves for the session gets its number in session_write, behind <enabled/>. What comes from its client is
- * numbered when it arrives (session_arrived), and done when its pass has ended (session_taken). */
+ * numbered when it arrives (session_arrived), kept when it waits in the outbox with its record on the way
+ * (session_kept), and done when its pass has ended (session_taken). */
 #include <string.h>
 
 #include "csi.h"
@@ -107,6 +108,16 @@ void session_taken(struct home *h, uint64_t session, uint64_t number, uint64_t t
 	resumable_catch_up(s);
 	if (!list_is_empty(&s->sm->owing_node))
 		sm_advance(s);
+}
+
+void session_kept(struct home *h, uint64_t session, uint64_t n)
+{
+	struct session *s = session_by_id(h, session);
+
+	if (!s)
+		return;
+	sm_in_kept(&s->sm->in, n);
+	resumable_catch_up(s);
 }
 
 void session_record(struct home *h, uint64_t session, struct write *w, uint64_t n)

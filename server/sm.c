@@ -30,12 +30,31 @@ uint64_t sm_in_arrive(struct sm_in *in)
 	return in->arrived;
 }
 
+static void counts_go_on(struct sm_in *in)
+{
+	while (in->kept < in->arrived && *slot_of(in, in->kept + 1))
+		in->kept++;
+	while (in->done < in->kept && *slot_of(in, in->done + 1) != SM_KEPT)
+		in->done++;
+}
+
+static bool is_done(const struct sm_in *in, uint64_t n)
+{
+	return n <= in->done || (*slot_of(in, n) && *slot_of(in, n) != SM_KEPT);
+}
+
+void sm_in_kept(struct sm_in *in, uint64_t n)
+{
+	ASSERT(n <= in->arrived && !is_done(in, n));
+	*slot_of(in, n) = SM_KEPT;
+	counts_go_on(in);
+}
+
 void sm_in_done(struct sm_in *in, uint64_t n, uint64_t ticket)
 {
-	ASSERT(n > in->done && n <= in->arrived && *slot_of(in, n) == 0);
+	ASSERT(n <= in->arrived && !is_done(in, n));
 	*slot_of(in, n) = ticket + 1;
-	while (in->done < in->arrived && *slot_of(in, in->done + 1))
-		in->done++;
+	counts_go_on(in);
 }
 
 /* A ring that has grown goes when nothing is in it. */

@@ -17,17 +17,24 @@
 #define SM_ID 25 /* bytes of an id, with its NUL: 128 bits that nobody can guess, in base64 */
 
 /* Stanzas of the client, in the order of their coming. Each is done when its pass has ended, and handled when all
- * before it are and what it has written is committed: that is h. */
+ * before it are and what it has written is committed: that is h. One is kept when its pass waits for a commit and for
+ * nothing else: when that commit is there it counts, even if the process has ended meanwhile. */
 struct sm_in {
 	uint64_t arrived; /* how many have come */
 	uint64_t done;    /* so many of them, from the first on, are done */
+	uint64_t kept;    /* ... done or kept */
 	uint64_t handled; /* ... and committed */
-	uint64_t *ring;   /* of those behind `handled`: the ticket it waits for + 1; 0: not done */
-	uint32_t cap;     /* of the ring: a power of two, or 0 */
+	uint64_t *ring; /* of those behind `handled`: the ticket it waits for + 1; or SM_KEPT; 0: neither */
+	uint32_t cap;   /* of the ring: a power of two, or 0 */
 };
+
+#define SM_KEPT UINT64_MAX
 
 /* One more; returns its number, from 1 on. */
 uint64_t sm_in_arrive(struct sm_in *in);
+/* What number n has to write, if anything, is in a group already, and the pass waits for its turn to go on. May be
+ * said more than once, until it is done. */
+void sm_in_kept(struct sm_in *in, uint64_t n);
 /* Number n is done, and what it has written is committed with group `ticket`. */
 void sm_in_done(struct sm_in *in, uint64_t n, uint64_t ticket);
 /* h, when all groups up to `committed` are. */

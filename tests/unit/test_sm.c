@@ -50,6 +50,39 @@ static void test_out_of_order(void **state)
 	mem_free(in.ring);
 }
 
+/* What waits for its commit alone counts for the row, and not for the client; what comes before it is waited for. */
+static void test_kept(void **state)
+{
+	(void)state;
+	struct sm_in in = { 0 };
+	for (unsigned i = 0; i < 5; i++)
+		sm_in_arrive(&in);
+	sm_in_kept(&in, 1);
+	sm_in_kept(&in, 1); /* it may wait more than once */
+	sm_in_done(&in, 2, 3);
+	assert_int_equal(in.kept, 2);
+	assert_int_equal(in.done, 0);
+	sm_in_kept(&in, 4); /* number 3 is still held */
+	assert_int_equal(in.kept, 2);
+	assert_int_equal(sm_in_handled(&in, 100), 0);
+	sm_in_done(&in, 1, 3);
+	assert_int_equal(in.done, 2);
+	assert_int_equal(sm_in_handled(&in, 2), 0);
+	assert_int_equal(sm_in_handled(&in, 3), 2);
+	sm_in_done(&in, 3, 0);
+	assert_int_equal(in.kept, 4);
+	assert_int_equal(in.done, 3);
+	assert_int_equal(sm_in_handled(&in, UINT64_MAX - 1), 3);
+	assert_false(sm_in_is_settled(&in));
+	sm_in_done(&in, 4, 4);
+	sm_in_done(&in, 5, 0);
+	assert_int_equal(in.kept, 5);
+	assert_int_equal(in.done, 5);
+	assert_int_equal(sm_in_handled(&in, 4), 5);
+	assert_true(sm_in_is_settled(&in));
+	mem_free(in.ring);
+}
+
 /* The ring grows while something is in it, and goes when nothing is. */
 static void test_ring(void **state)
 {
@@ -141,8 +174,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_in_order), cmocka_unit_test(test_out_of_order),
-		cmocka_unit_test(test_ring),     cmocka_unit_test(test_out),
-		cmocka_unit_test(test_wrap),
+		cmocka_unit_test(test_kept),     cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_out),      cmocka_unit_test(test_wrap),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
