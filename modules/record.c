@@ -65,11 +65,21 @@ static const struct sql sql_record = {
 };
 static const struct sql sql_entry = {
 	.name = "entry_insert",
+	.text = "insert into entry (owner, id, record, peer, is_out) values ($1, $2, $3, $4, $5)"
+		" on conflict (owner, id) do nothing",
+};
+/* SQLite's index is not kept by a trigger: a statement with one is a savepoint of its own, and FTS5 writes out a
+ * segment for each of those, where one for each transaction will do. What is there already is not indexed again:
+ * its message may have been taken back since. */
+static const struct sql sql_entry_words = {
+	.name = "entry_insert_words",
 	.text = "insert into entry (owner, id, record, peer, is_out, words) values ($1, $2, $3, $4, $5,"
 		" array_to_tsvector(string_to_array($6, ' '))) on conflict (owner, id) do nothing",
 	.sqlite =
 	    "insert into entry (owner, id, record, peer, is_out, words) values ($1, $2, $3, $4, $5, $6)"
-	    " on conflict (owner, id) do nothing",
+	    " on conflict (owner, id) do nothing;"
+	    "insert into entry_words (rowid, words) values"
+	    " (last_insert_rowid(), case when changes() > 0 then ?6 end)",
 };
 
 /* XEP-0424 section 5: what is taken back stays on record, and is seen and found no more. Both sides must have the
@@ -135,12 +145,15 @@ static int64_t write_entry(struct ctx *c, struct write *w, const struct jid *pee
 {
 	int64_t id = entry_id_new(c);
 	struct buffer words = { 0 };
-	bool has_words = add_words(c, &words);
+	struct param params[] = { P_INT(home_account(c->home)),        P_INT(id),     P_INT(c->record),
+		                  P_TEXTN(peer->text, peer->bare_len), P_INT(is_out), P_NULL };
 
-	write_add(w, &sql_entry,
-	          PARAMS(P_INT(home_account(c->home)), P_INT(id), P_INT(c->record),
-	                 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out),
-	                 has_words ? P_TEXTN(words.data, words.len) : P_NULL));
+	if (add_words(c, &words)) {
+		params[5] = P_TEXTN(words.data, words.len);
+		write_add(w, &sql_entry_words, params, COUNT_OF(params));
+	} else {
+		write_add(w, &sql_entry, params, COUNT_OF(params) - 1);
+	}
 	buffer_free(&words);
 	return id;
 }

@@ -24,7 +24,8 @@
 /* ---- statements: const data beside the code that uses them */
 
 /* One statement with $1, $2 ... (each number first used in ascending order). The same text serves both
- * engines wherever the dialects agree; `sqlite` is the other text where they do not, else NULL.
+ * engines wherever the dialects agree; `sqlite` is the other text where they do not, else NULL. That may hold a
+ * second statement behind ";", run right after the first: it has no rows, and names the parameters ?1, ?2 ...
  * Statements are prepared once per connection, recognised by the struct's address. */
 struct sql {
 	const char *name; /* for logs and errors: "roster_load" */

@@ -7,8 +7,8 @@
 
 struct prepared {
 	struct hash_node node;
-	const struct sql *sql; /* the key is the address */
-	sqlite3_stmt *stmt;
+	const struct sql *sql;     /* the key is the address */
+	sqlite3_stmt *stmt, *then; /* `then`: or NULL */
 };
 
 void link_close(struct link *l)
@@ -18,6 +18,7 @@ void link_close(struct link *l)
 		struct prepared *p = CONTAINER_OF(n, struct prepared, node);
 		hash_remove(&l->prepared, n);
 		sqlite3_finalize(p->stmt);
+		sqlite3_finalize(p->then);
 		mem_free(p);
 	}
 	hash_free(&l->prepared);
@@ -68,25 +69,31 @@ enum outcome outcome_of(int rc)
 	}
 }
 
-/* The prepared statement, or NULL with the reason in *rc. */
-static sqlite3_stmt *link_prepare(struct link *l, const struct sql *sql, int *rc)
+/* What the text holds, prepared, or NULL with the reason in *rc. */
+static struct prepared *link_prepare(struct link *l, const struct sql *sql, int *rc)
 {
 	uint32_t hash = pointer_hash(sql);
 	for (struct hash_node *n = hash_first(&l->prepared, hash); n; n = hash_next(n)) {
 		struct prepared *p = CONTAINER_OF(n, struct prepared, node);
 		if (p->sql == sql)
-			return p->stmt;
+			return p;
 	}
-	sqlite3_stmt *stmt;
+	sqlite3_stmt *stmt, *then = NULL;
+	const char *rest;
 	*rc = sqlite3_prepare_v3(l->db, sql->sqlite ? sql->sqlite : sql->text, -1,
-	                         SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
-	if (*rc != SQLITE_OK)
+	                         SQLITE_PREPARE_PERSISTENT, &stmt, &rest);
+	if (*rc == SQLITE_OK && *rest)
+		*rc = sqlite3_prepare_v3(l->db, rest, -1, SQLITE_PREPARE_PERSISTENT, &then, NULL);
+	if (*rc != SQLITE_OK) {
+		sqlite3_finalize(stmt);
 		return NULL;
+	}
 	struct prepared *p = mem_zalloc(sizeof *p);
 	p->sql = sql;
 	p->stmt = stmt;
+	p->then = then;
 	hash_add(&l->prepared, &p->node, hash);
-	return stmt;
+	return p;
 }
 
 static int params_bind(sqlite3_stmt *stmt, const struct param *params, unsigned count)
@@ -134,22 +141,39 @@ static void rows_add(struct rows *rows, unsigned *cap, sqlite3_stmt *stmt, struc
 	}
 }
 
+/* SQLITE_DONE or an error. */
+static int statement_run(sqlite3_stmt *stmt, const struct param *params, unsigned count, struct rows *rows,
+                         struct arena *a)
+{
+	unsigned cap = 0;
+	int rc = params_bind(stmt, params, count);
+	while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+		rc = sqlite3_step(stmt);
+		if (rc == SQLITE_ROW)
+			rows_add(rows, &cap, stmt, a);
+	}
+	sqlite3_reset(stmt);
+	return rc;
+}
+
+/* It has no rows, and may not use the last of the parameters. */
+static int then_run(sqlite3_stmt *then, const struct param *params, unsigned count)
+{
+	unsigned used = (unsigned)sqlite3_bind_parameter_count(then);
+
+	return statement_run(then, params, used < count ? used : count, NULL, NULL);
+}
+
 int link_run(struct link *l, const struct sql *sql, const struct param *params, unsigned count,
              struct rows *rows, struct arena *a)
 {
 	int rc = SQLITE_OK;
-	unsigned cap = 0;
 	*rows = (struct rows){ .status = STORE_OK };
-	sqlite3_stmt *stmt = link_prepare(l, sql, &rc);
-	if (stmt) {
-		rc = params_bind(stmt, params, count);
-		while (rc == SQLITE_OK || rc == SQLITE_ROW) {
-			rc = sqlite3_step(stmt);
-			if (rc == SQLITE_ROW)
-				rows_add(rows, &cap, stmt, a);
-		}
-		sqlite3_reset(stmt);
-	}
+	struct prepared *p = link_prepare(l, sql, &rc);
+	if (p)
+		rc = statement_run(p->stmt, params, count, rows, a);
+	if (rc == SQLITE_DONE && p->then)
+		rc = then_run(p->then, params, count);
 	if (rc == SQLITE_DONE)
 		return SQLITE_OK;
 	*rows = (struct rows){ .status = outcome_of(rc) == OUTCOME_AWAY ? STORE_AWAY : STORE_FAILED };

@@ -19,14 +19,12 @@ drop table entry;
 alter table entry_new rename to entry;
 create index entry_peer on entry (owner, peer, id);
 
--- Words are made by musterd: here they are only separated by spaces.
+-- Words are made by musterd: here they are only separated by spaces. Who inserts an entry with words indexes them in
+-- the same transaction: a trigger would make a savepoint of each row, and FTS5 writes a segment for each savepoint.
 create virtual table entry_words using fts5 (
 	words, content = 'entry', content_rowid = 'n', columnsize = 0, detail = none,
 	tokenize = "ascii tokenchars '='"
 );
-create trigger entry_insert after insert on entry when new.words is not null begin
-	insert into entry_words (rowid, words) values (new.n, new.words);
-end;
 create trigger entry_delete after delete on entry when old.words is not null begin
 	insert into entry_words (entry_words, rowid, words) values ('delete', old.n, old.words);
 end;

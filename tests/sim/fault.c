@@ -169,8 +169,9 @@ static bool may_fail(void)
 /* What a database may refuse without that something stays on its way for ever. */
 static bool may_be_refused(const struct write *w)
 {
-	static const char *const names[] = { "record_insert", "entry_insert", "roster_edit", "block_add",
-		                             "private_set",   "vcard_set",    "last_store" };
+	static const char *const names[] = { "record_insert", "entry_insert", "entry_insert_words",
+		                             "roster_edit",   "block_add",    "private_set",
+		                             "vcard_set",     "last_store" };
 
 	STATEMENT_EACH (st, w)
 		for (unsigned i = 0; i < COUNT_OF(names); i++)

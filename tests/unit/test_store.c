@@ -547,6 +547,32 @@ static void test_file_and_lock(void **state)
 	world_close(w);
 }
 
+/* A text of two statements: both, or none of them. */
+static void test_second_statement(void **state)
+{
+	static const struct sql two = {
+		.name = "item_put_two",
+		.text = "select 1",
+		.sqlite = "insert into item (id, n, t) values ($1, $2, $3) on conflict (id) do nothing;"
+			  "insert into item (id, n) values (?1 + 100, ?2 - 10)",
+	};
+	struct world *w = world_open(state, NULL);
+	struct seen seen = { 0 };
+	uint64_t ticket = 0;
+	const int n[] = { 10, 5, 10 }; /* both; the second refuses; both, as if nothing had been */
+
+	for (unsigned i = 0; i < COUNT_OF(n); i++) {
+		struct write *write = write_new(w->store, 0);
+		write_add(write, &two, PARAMS(P_INT(i > 0 ? 2 : 1), P_INT(n[i]), P_TEXT("first")));
+		ticket = write_commit(write, on_rows, &seen);
+	}
+	run_until_committed(w, ticket);
+	assert_int_equal(seen.calls, 3);
+	assert_int_equal(seen.failed, 1);
+	assert_int_equal(count_items(w), 4);
+	world_close(w);
+}
+
 /* Somebody else holds the database longer than the timeout: away, then all is committed. */
 static void test_locked_by_others(void **state)
 {
@@ -618,6 +644,7 @@ int main(void)
 {
 	const struct CMUnitTest sqlite[] = {
 		TESTS_OF_BOTH,
+		cmocka_unit_test(test_second_statement),
 		cmocka_unit_test(test_file_and_lock),
 		cmocka_unit_test(test_locked_by_others),
 	};
