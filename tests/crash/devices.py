@@ -10,6 +10,7 @@ What must hold in the end:
   - when the connection was cut, or the server was told to stop, each session is resumed, and nothing comes twice;
   - when it was killed, a device sees again at most what it acknowledged in the last second before, and that with the
     same stanza-id;
+  - who trusts h of <failed/> alone sends nothing again that is on record;
   - nothing is left in transit."""
 
 import asyncio
@@ -236,6 +237,9 @@ class World:
             await d.leave()
         self.check_devices()
         if self.is_muster:
+            if self.total("denied and found"):
+                raise Failure("%d messages are on record, and h of <failed/> did not count them"
+                              % self.total("denied and found"))
             self.check_record()
             await asyncio.to_thread(self.server.stop)
             left = self.server.query("select count(*) from transit")

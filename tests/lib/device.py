@@ -85,6 +85,7 @@ class Device(Client):
         self.offers = set()           # what the account can
         self.outbox = collections.deque()    # (key, text): to be sent
         self.doubtful = []            # sent in a session that was lost: (key, text, `newest` then)
+        self.denied = set()           # keys of those that h of <failed/> did not count
         self.found = set()            # keys of our own that the archive has
         self.acknowledged, self.refused = set(), {}
         self.newest = None            # id in the archive up to which nothing is missing
@@ -162,6 +163,7 @@ class Device(Client):
         if e.get("h") is not None:
             self.counts["not resumed, with h"] += 1
             self.on_ack(max(int(e.get("h")), self.confirmed))  # what was on disk: IQs and presence are not
+            self.denied.update(key for key, _, _ in self.unacked if key)
         return False
 
     async def begin(self, features):
@@ -210,6 +212,7 @@ class Device(Client):
         for key, text, _ in self.doubtful:
             if key in self.found:
                 self.acknowledged.add(key)
+                self.counts["denied and found"] += key in self.denied
                 self.counts["found in the archive"] += 1
             elif self.uses_archive:
                 again.append((key, text))
@@ -217,7 +220,7 @@ class Device(Client):
             else:
                 self.counts["given up"] += 1
         self.outbox.extendleft(reversed(again))
-        self.doubtful, self.found = [], set()
+        self.doubtful, self.found, self.denied = [], set(), set()
 
     # ---- the connection ends
 
