@@ -164,7 +164,8 @@ static bool ago_read(const char *text, int64_t *us)
 	char unit, more;
 	unsigned count;
 
-	if (strlen(text) > 7 || sscanf(text, "%u%c%c", &count, &unit, &more) != 2)
+	if (strlen(text) > 7 || *text < '0' || *text > '9' ||
+	    sscanf(text, "%u%c%c", &count, &unit, &more) != 2)
 		return false;
 	for (unsigned i = 0; i < COUNT_OF(units); i++) {
 		if (units[i].unit != unit)

@@ -333,5 +333,6 @@ void c2s_detach(struct stream *s)
 	e->session = c->session;
 	e->stream = s->id;
 	e->is_farewell = s->is_farewell;
+	e->count = s->kept_written;
 	reactor_post(s->reactor, c->home_reactor, e);
 }

@@ -50,8 +50,8 @@ struct envelope {
 	bool is_spooled;   /* its rows may still be in the spool of the reactor that it comes from, which
 	                       is stream_reactor then */
 	bool wants_credit; /* OUT: answer with ENV_CREDIT when taken */
-	bool is_kept; /* ENV_WRITE: the session has it until its client acknowledges it or says goodbye */
-	bool is_farewell;   /* ENV_DETACH: the client has closed the stream */
+	bool is_kept;      /* ENV_WRITE: by a session that counts it, and has it until it is acknowledged */
+	bool is_farewell;  /* ENV_DETACH: the client has closed the stream */
 	uint16_t condition; /* enum stream_condition */
 	uint32_t count;
 	uint32_t stream_reactor;

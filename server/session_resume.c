@@ -89,13 +89,13 @@ static struct session *session_by_stream(struct home *h, uint64_t stream)
 }
 
 /* RFC 6120 section 4.4: who closes a stream goes on handling what comes until our side is closed too. So all that the
- * stream was given is acknowledged, as many clients leave without a last <a/>; what it could not write it returns. */
-static void session_bade_farewell(struct session *s)
+ * stream has written is acknowledged: many clients leave without a last <a/>. */
+static void session_bade_farewell(struct session *s, uint32_t written)
 {
-	struct unacked *u;
+	struct sm_out *out = &s->sm->out;
 
-	while ((u = sm_out_take(&s->sm->out)))
-		unacked_free(u);
+	while (out->head && out->acked < s->sm->attached + written)
+		unacked_free(sm_out_take(out));
 }
 
 bool session_leaves(struct home *h, struct envelope *e)
@@ -111,7 +111,7 @@ bool session_leaves(struct home *h, struct envelope *e)
 		s->sm->is_final = true;
 	s->sm->is_farewell = e->is_farewell;
 	if (e->is_farewell)
-		session_bade_farewell(s);
+		session_bade_farewell(s, e->count);
 	if (s->sm->is_final)
 		return false;
 	session_wait(s);
@@ -191,7 +191,6 @@ static void send_again(struct session *s)
 		e->from = u->from ? jid_ref(u->from) : NULL;
 		e->to = u->to ? jid_ref(u->to) : NULL;
 		e->entry = u->entry;
-		e->count = u->copies;
 		e->is_kept = true;
 		reactor_post(r, s->stream_reactor, e);
 	}
@@ -228,6 +227,7 @@ void session_attach(struct session *s)
 	s->mechanism = e->mechanism;
 	s->tls = e->tls;
 	ASSERT(sm_acknowledge(s, e->count));
+	sm->attached = sm->out.acked;
 	tell_resumed(s, e);
 	sm->told = sm->in.handled;
 	sm->unasked = (uint32_t)sm_out_count(&sm->out);

@@ -217,6 +217,7 @@ void sm_write(struct session *s, struct envelope *e)
 	sm_out_add(&sm->out, e, r->now);
 	sm->unasked++;
 	sm->unasked_bytes += e->stanza->bytes_len;
+	e->count = 0;
 	e->is_kept = true;
 	if (s->stream_id)
 		reactor_post(r, s->stream_reactor, e);

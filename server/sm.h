@@ -96,6 +96,7 @@ struct sm {
 	bool is_asked;                   /* <r/> has been sent, <a/> has not come */
 	bool is_final;                   /* it ends with its stream */
 	bool is_farewell;                /* because its client has said goodbye */
+	uint64_t attached;               /* out.acked when it got its present stream */
 };
 
 /* ---- session_sm.c */

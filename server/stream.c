@@ -176,6 +176,7 @@ void stream_shut(struct stream *s)
 	if (s->is_shut)
 		return;
 	s->is_shut = true;
+	stream_detach(s);
 	request = mem_alloc(sizeof *request);
 	if (uv_shutdown(request, (uv_stream_t *)&s->tcp, on_shutdown) == 0) {
 		stream_set_timer(s, GOODBYE_MS);
@@ -213,7 +214,9 @@ static void stream_end(struct stream *s, enum stream_condition condition, const 
 	s->is_closing = true; /* first: the goodbye itself may overflow the write queue */
 	stream_count(s, COUNT_CLOSING);
 	s->reactor->counts.stream_errors[condition]++;
-	stream_detach(s);
+	/* The session will want to know what was written before the farewell: soon that is all. */
+	if (!s->is_farewell || s->kept_taken == s->kept_written)
+		stream_detach(s);
 	if (condition != STREAM_FINE) {
 		log_debug(s->protocol->name, s->peer, "stream error %s: %s", condition_names[condition],
 		          text ? text : "");

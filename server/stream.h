@@ -132,6 +132,8 @@ struct stream {
 	bool is_addressed; /* counted for its address too */
 	bool is_closing;
 	bool is_farewell; /* the peer has closed its side of the stream, not only the connection */
+	uint32_t kept_taken,
+	    kept_written; /* of what its session counts (XEP-0198): taken, and in the socket */
 	bool is_detached; /* the protocol has told the home */
 	bool is_watched;  /* limits.idle_stream applies */
 	bool is_asked;    /* is_watched: it was asked something, and has said nothing since */

@@ -134,12 +134,9 @@ void stream_take_mark(struct stream *s, struct envelope *e)
 
 /* ---- what was never written goes back to where it came from */
 
-/* With stream management the session returns it; but behind the client's farewell it keeps nothing any more. */
-static bool message_returns(const struct stream *s, const struct stanza *st, unsigned copies, bool is_kept)
+static bool message_returns(const struct stanza *st)
 {
-	return copies && st->kind == STANZA_MESSAGE &&
-	       (st->type == MESSAGE_CHAT || st->type == MESSAGE_NORMAL) &&
-	       (!is_kept || (s && s->is_farewell));
+	return st->kind == STANZA_MESSAGE && (st->type == MESSAGE_CHAT || st->type == MESSAGE_NORMAL);
 }
 
 static void to_home(struct reactor *r, struct envelope *e)
@@ -163,10 +160,10 @@ static void return_message(struct reactor *r, struct stanza *st, struct jid *fro
 	to_home(r, e);
 }
 
-static void out_return(struct stream *s, struct out *o)
+static void out_return(struct reactor *r, struct out *o)
 {
-	if (o->kind == OUT_STANZA && message_returns(s, o->stanza, o->copies, o->is_kept)) {
-		return_message(s->reactor, o->stanza, o->from, o->to, o->entry, o->copies);
+	if (o->kind == OUT_STANZA && o->copies && message_returns(o->stanza)) {
+		return_message(r, o->stanza, o->from, o->to, o->entry, o->copies);
 		mem_free(o);
 		return;
 	}
@@ -178,9 +175,9 @@ void stream_return_queues(struct stream *s)
 	struct out *o;
 
 	while ((o = out_take(&s->written)))
-		out_return(s, o);
+		out_return(s->reactor, o);
 	while ((o = out_take(&s->queue)))
-		out_return(s, o);
+		out_return(s->reactor, o);
 }
 
 void stream_take_write(struct reactor *r, struct stream *s, struct envelope *e)
@@ -192,8 +189,9 @@ void stream_take_write(struct reactor *r, struct stream *s, struct envelope *e)
 		o->entry = e->entry;
 		o->copies = e->count;
 		o->is_kept = e->is_kept;
+		s->kept_taken += e->is_kept;
 		stream_queue(s, o);
-	} else if (message_returns(s, e->stanza, e->count, e->is_kept)) { /* too late */
+	} else if (e->count && message_returns(e->stanza)) { /* too late */
 		return_message(r, e->stanza, e->from, e->to, e->entry, e->count);
 	} else {
 		return;
@@ -231,6 +229,7 @@ static void stream_wrote(struct stream *s)
 			out_settle(r, o);
 		else if (o->kind == OUT_STANZA && o->stanza->kind < STANZA_OTHER)
 			stream_count_written(s, o->stanza->kind);
+		s->kept_written += o->is_kept;
 		s->queued_bytes -= o->bytes + OUT_OVERHEAD;
 		r->counts.unwritten -= o->bytes + OUT_OVERHEAD;
 		out_free(o);

@@ -251,6 +251,7 @@ static void write_one(struct play *p)
 
 	if (e->kind == ENV_WRITE && e->stanza->kind != STANZA_OTHER)
 		p->handled++;
+	p->kept_written += e->is_kept;
 	if (e->kind == ENV_SETTLE)
 		client_post_home(p, client_to_home(p, ENV_SETTLED));
 	else if (e->kind == ENV_ASK)
@@ -284,12 +285,19 @@ bool client_write_some(void)
 
 void client_die(struct play *p)
 {
-	struct envelope *e;
+	struct envelope *e = client_to_home(p, ENV_DETACH);
 
-	tell("stream %u of u%u/r%u dies, %u unwritten", p->number, p->user, p->slot, p->queue.count);
+	e->is_farewell = p->is_counting && p->state == BOUND && ONE_IN(3);
+	while (e->is_farewell && p->queue.head)
+		write_one(p);
+	e->count = p->kept_written;
+	tell("stream %u of u%u/r%u %s, %u unwritten", p->number, p->user, p->slot,
+	     e->is_farewell ? "says goodbye" : "dies", p->queue.count);
 	p->may_resume = p->state != BINDING && *p->previd;
 	p->state = DEAD;
-	client_post_home(p, client_to_home(p, ENV_DETACH));
+	if (e->is_farewell)
+		managed_end(p);
+	client_post_home(p, e);
 	while ((e = queue_take(&p->queue)))
 		give_back(p->reactor, p->id, e);
 }
@@ -332,6 +340,7 @@ void client_take(struct envelope *e)
 		managed_begin(p);
 	} else if (e->kind == ENV_RESUMED) {
 		p->session = e->session;
+		p->kept_written = 0;
 	} else if (e->kind == ENV_UNBOUND && p->state == RESUMING) {
 		client_die(p);
 		managed_end(p);

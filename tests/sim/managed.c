@@ -106,7 +106,7 @@ static void see_h(struct play *p, const struct stanza *st)
 
 void managed_see(struct play *p, const struct stanza *st)
 {
-	tell("u%u/r%u gets %s %s", p->user, p->slot, st->root->name, st->bytes);
+	tell("u%u/r%u gets %.*s", p->user, p->slot, (int)st->bytes_len, st->bytes);
 	if (element_is(st->root, "enabled", SM_NS)) {
 		snprintf(p->previd, sizeof p->previd, "%s", element_get(st->root, "id"));
 		p->handled = 0;

@@ -128,6 +128,8 @@ static void leave(void)
 	for (unsigned i = 0; i < world->reactor_count; i++)
 		homes_sleep_all(world->reactors[i]);
 	loop_rest();
+	for (unsigned i = 0; i < sim->play_count; i++)
+		managed_end(&sim->plays[i]);
 }
 
 /* From the start of the server to its end, whichever it is. */

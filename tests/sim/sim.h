@@ -66,6 +66,7 @@ struct play {
 	unsigned presence;            /* the number it sent last; 0: unavailable */
 	struct envelope_queue queue;  /* delivered, and not written yet */
 	char previd[32];              /* stream management is enabled, and this resumes it */
+	uint32_t kept_written;        /* what it has read of what its session counts, on this stream */
 	bool is_counting;             /* what it sends, from <enable/> on */
 	bool may_resume;              /* its stream has ended, and nothing else */
 	uint32_t handled, acked;      /* what has come; of what it has sent the server has so much */
