@@ -462,8 +462,10 @@ class Device(Client):
         if self.doubtful:
             after = self.doubtful[0][2]
         last = await self.walk(after)
-        # Live ones that have come meanwhile are newer than the last page, or on it.
-        self.newest = self.newest_live if self.is_newer(self.newest_live, last) else last or self.newest
+        # Live ones that have come meanwhile are newer than the last page, or on it. Before we are available they are only
+        # copies of what others got: what nobody could get is between them.
+        has_all = self.is_available and self.is_newer(self.newest_live, last)
+        self.newest = self.newest_live if has_all else last or self.newest
         self.is_caught_up = self.is_available
         self.counts["caught up"] += 1
 
