@@ -249,7 +249,6 @@ struct session {
 	int8_t priority;
 	bool wants_roster;       /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
 	bool wants_blocks;       /* has asked for the block list: gets pushes (XEP-0191 section 3.3) */
-	bool fetches_archive;    /* has asked for a page of its archive (module archive) */
 	uint8_t archive_queries; /* such questions that have no answer yet */
 	bool wants_carbons;      /* gets copies of what other sessions send and get (XEP-0280) */
 	bool is_inactive;        /* nobody looks at its client: not to be told to others */

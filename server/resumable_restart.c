@@ -16,7 +16,7 @@
 #define PAGE "50"        /* sessions that are read at a time */
 #define RESTORE_MS 30000 /* then the listeners open all the same */
 
-enum { WANTS_ROSTER = 1, WANTS_BLOCKS = 2, WANTS_CARBONS = 4, FETCHES_ARCHIVE = 8 };
+enum { WANTS_ROSTER = 1, WANTS_BLOCKS = 2, WANTS_CARBONS = 4 };
 
 /* ---- stored */
 
@@ -36,7 +36,7 @@ static const struct sql sql_store_stanza = {
 static int64_t flags_of(const struct session *s)
 {
 	return (s->wants_roster ? WANTS_ROSTER : 0) | (s->wants_blocks ? WANTS_BLOCKS : 0) |
-	       (s->wants_carbons ? WANTS_CARBONS : 0) | (s->fetches_archive ? FETCHES_ARCHIVE : 0);
+	       (s->wants_carbons ? WANTS_CARBONS : 0);
 }
 
 static void store_stanza(struct write *w, const struct sm *sm, uint64_t number, const struct unacked *u)
@@ -389,7 +389,6 @@ static void restore_session(struct home *h, struct restored *rs)
 	s->wants_roster = rs->flags & WANTS_ROSTER;
 	s->wants_blocks = rs->flags & WANTS_BLOCKS;
 	s->wants_carbons = rs->flags & WANTS_CARBONS;
-	s->fetches_archive = rs->flags & FETCHES_ARCHIVE;
 	session_add(h, s);
 	restore_directed(s, rs->directed);
 	restore_sm(s, rs);

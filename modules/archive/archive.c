@@ -21,7 +21,6 @@ static enum verdict on_query(struct ctx *c)
 	if (s->archive_queries >= QUERIES_MAX)
 		return refuse(c, RESOURCE_CONSTRAINT, "Wait for the answers to the other queries.");
 	s->archive_queries++;
-	s->fetches_archive = true;
 	q->session = s->id;
 	q->newest = home_newest_entry(c->home);
 	return page_start(c);
