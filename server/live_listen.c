@@ -26,7 +26,7 @@ struct listening {
 	bool is_new;      /* the answer that is expected is that to `listen` */
 	bool is_reported; /* the log knows that it is away */
 	PGconn *pg;
-	uv_poll_t *poll; /* on the heap: an old one may be closing while the next is open */
+	uv_poll_t *poll;
 	uv_timer_t timer;
 	unsigned pause_ms;
 };
@@ -34,35 +34,16 @@ struct listening {
 static void on_poll(uv_poll_t *poll, int status, int events);
 static void on_timer(uv_timer_t *timer);
 
-static void on_poll_closed(uv_handle_t *handle)
-{
-	mem_free(handle);
-}
-
-/* Before PQfinish, and before libpq may close the socket itself. */
-static void poll_close(struct listening *l)
-{
-	if (l->poll)
-		uv_close((uv_handle_t *)l->poll, on_poll_closed);
-	l->poll = NULL;
-}
-
 static bool poll_open(struct listening *l, int events)
 {
-	l->poll = mem_alloc(sizeof *l->poll);
-	if (uv_poll_init(&l->server->reactors[0]->loop, l->poll, PQsocket(l->pg)) != 0) {
-		mem_free(l->poll);
-		l->poll = NULL;
-		return false;
-	}
-	l->poll->data = l;
-	return uv_poll_start(l->poll, events, on_poll) == 0;
+	l->poll = pg_poll_open(&l->server->reactors[0]->loop, l->pg, events, on_poll, l);
+	return l->poll;
 }
 
 static void listening_shut(struct listening *l)
 {
 	uv_timer_stop(&l->timer);
-	poll_close(l);
+	pg_poll_close(&l->poll);
 	PQfinish(l->pg);
 	l->pg = NULL;
 }
@@ -116,7 +97,7 @@ static void listening_connect(struct listening *l)
 {
 	PostgresPollingStatusType next;
 
-	poll_close(l);
+	pg_poll_close(&l->poll);
 	next = PQconnectPoll(l->pg);
 	if (next == PGRES_POLLING_FAILED ||
 	    !poll_open(l, next == PGRES_POLLING_WRITING ? UV_WRITABLE : UV_READABLE)) {

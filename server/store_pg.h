@@ -35,6 +35,11 @@ void pg_log_refused(const struct sql *sql, const PGresult *result);
 PGconn *pg_connect(const struct database *db, const char *name, const char *timeout_s,
                    char **error) MUST_CHECK;
 void pg_on_notice(void *arg, const char *message);
+/* Watches its socket, for `arg`; it is on the heap, as an old one may be closing while the next is open. NULL: the
+ * loop cannot. It is closed before PQfinish, and before libpq may close the socket itself: else the loop goes on
+ * watching a file descriptor that is somebody else's. */
+uv_poll_t *pg_poll_open(uv_loop_t *loop, const PGconn *pg, int events, uv_poll_cb fn, void *arg) MUST_CHECK;
+void pg_poll_close(uv_poll_t **poll); /* of NULL is fine */
 
 /* ---- store_pg_conn.c: the connections of a store */
 
@@ -81,7 +86,7 @@ struct conn {
 	uint32_t reason;  /* a hash of what it was reported with: another one is reported again */
 	enum conn_state state;
 	PGconn *pg;
-	uv_poll_t *poll; /* on the heap: an old one may be closing while the next is open */
+	uv_poll_t *poll;
 	int events;
 	uv_timer_t timer, delay;
 	unsigned pause_ms;    /* the last pause; 0 when something has worked since */

@@ -175,39 +175,18 @@ void conn_watch(struct conn *c)
 
 /* ---- a connection's life */
 
-static void on_poll_closed(uv_handle_t *handle)
-{
-	mem_free(handle);
-}
-
-/* Before PQfinish, and before libpq may close the socket itself: else the loop goes on watching a file
- * descriptor that is somebody else's. */
-static void poll_close(struct conn *c)
-{
-	if (c->poll)
-		uv_close((uv_handle_t *)c->poll, on_poll_closed);
-	c->poll = NULL;
-	c->events = 0;
-}
-
 static bool poll_open(struct conn *c, int events)
 {
-	c->poll = mem_alloc(sizeof *c->poll);
-	if (uv_poll_init(c->store->loop, c->poll, PQsocket(c->pg)) != 0) {
-		mem_free(c->poll);
-		c->poll = NULL;
-		return false;
-	}
-	c->poll->data = c;
-	poll_want(c, events);
-	return true;
+	c->poll = pg_poll_open(c->store->loop, c->pg, events, on_poll, c);
+	c->events = events;
+	return c->poll;
 }
 
 static void conn_shut(struct conn *c)
 {
 	uv_timer_stop(&c->timer);
 	uv_timer_stop(&c->delay);
-	poll_close(c);
+	pg_poll_close(&c->poll);
 	PQfinish(c->pg);
 	c->pg = NULL;
 	c->feed = NULL;
@@ -353,7 +332,7 @@ static void conn_up(struct conn *c)
 
 static void conn_continue(struct conn *c)
 {
-	poll_close(c);
+	pg_poll_close(&c->poll);
 	PostgresPollingStatusType next = PQconnectPoll(c->pg);
 	if (next == PGRES_POLLING_FAILED ||
 	    !poll_open(c, next == PGRES_POLLING_WRITING ? UV_WRITABLE : UV_READABLE)) {

@@ -172,6 +172,32 @@ void pg_on_notice(void *arg, const char *message)
 	log_debug("store", NULL, "PostgreSQL says: %.*s", (int)strcspn(message, "\n"), message);
 }
 
+uv_poll_t *pg_poll_open(uv_loop_t *loop, const PGconn *pg, int events, uv_poll_cb fn, void *arg)
+{
+	uv_poll_t *poll = mem_alloc(sizeof *poll);
+
+	if (uv_poll_init(loop, poll, PQsocket(pg)) != 0) {
+		mem_free(poll);
+		return NULL;
+	}
+	poll->data = arg;
+	if (uv_poll_start(poll, events, fn) != 0)
+		pg_poll_close(&poll);
+	return poll;
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+	mem_free(handle);
+}
+
+void pg_poll_close(uv_poll_t **poll)
+{
+	if (*poll)
+		uv_close((uv_handle_t *)*poll, on_poll_closed);
+	*poll = NULL;
+}
+
 /* ---- sessions, for start-up: these block */
 
 void *pg_session_open(struct database *db, char **error)
