@@ -454,10 +454,42 @@ static void loader_start(struct loader *l, const char *path)
 	}
 }
 
+/* The entry that has set an option; NULL: none. */
+static const struct conf_node *entry_of(const struct loader *l, const char *section, const char *name)
+{
+	unsigned i = 0, row = 0;
+
+	while (strcmp(conf_sections[i].name, section) != 0)
+		i++;
+	while (strcmp(conf_sections[i].options[row].name, name) != 0)
+		row++;
+	return l->seen[i][row];
+}
+
+/* What a session keeps for its client is sent at once when it is resumed: with more than may wait for a slow reader
+ * that would close each stream which resumes it. Who says nothing gets what fits. */
+static void check_resume_bytes(struct loader *l)
+{
+	struct limits_conf *limits = &l->conf->limits;
+	const struct conf_node *resume = entry_of(l, "limits", "resume_bytes"),
+			       *queue = entry_of(l, "limits", "write_queue_bytes");
+
+	if (limits->resume_bytes <= limits->write_queue_bytes)
+		return;
+	if (resume)
+		mistake(&l->mistakes, &resume->place,
+		        "'resume_bytes' cannot be more than 'write_queue_bytes', %s: all of it is sent at "
+		        "once when a session is resumed",
+		        queue ? place_text(&l->conf->arena, &queue->place) : "whose default is less");
+	limits->resume_bytes = limits->write_queue_bytes;
+}
+
 static struct conf *loader_finish(struct loader *l, char **errors)
 {
 	struct conf *c = l->conf;
 
+	if (!l->mistakes.count) /* else nobody knows what they are */
+		check_resume_bytes(l);
 	*errors = mistakes_take(&l->mistakes);
 	if (*errors) {
 		conf_unref(c);

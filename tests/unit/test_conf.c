@@ -168,6 +168,25 @@ static void test_values(void **state)
 	conf_unref(c);
 }
 
+static void test_resume_bytes(void **state)
+{
+	static const struct {
+		const char *text;
+		int64_t bytes;
+	} rows[] = {
+		{ "", 4 << 20 },
+		{ "limits: {write_queue_bytes: 1M}", 1 << 20 },
+		{ "limits: {write_queue_bytes: 16M}", 4 << 20 },
+		{ "limits: {resume_bytes: 16M, write_queue_bytes: 16M}", 16 << 20 },
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT_OF(rows); i++) {
+		struct conf *c = load(rows[i].text);
+		assert_int_equal(c->limits.resume_bytes, rows[i].bytes);
+		conf_unref(c);
+	}
+}
+
 static void test_none(void **state)
 {
 	(void)state;
@@ -239,6 +258,14 @@ static void test_wrong_values(void **state)
 		{ "limits: {stanza_bytes: -1k}", "m:1:24: 'stanza_bytes' wants a number of bytes, such as "
 		                                 "500, 64k, 4M or 1G, got '-1k'\n" },
 		{ "limits: {stanza_bytes: 9k}", "m:1:24: 'stanza_bytes' wants 10000 to 64M, got '9k'\n" },
+		{ "limits: {write_queue_bytes: 2M, resume_bytes: 3M}",
+		  "m:1:47: 'resume_bytes' cannot be more than 'write_queue_bytes', m:1:29: all of it is sent at "
+		  "once when a session is resumed\n" },
+		{ "limits: {resume_bytes: 5M}",
+		  "m:1:24: 'resume_bytes' cannot be more than 'write_queue_bytes', whose default is less: all of it "
+		  "is sent at once when a session is resumed\n" },
+		{ "limits: {write_queue_bytes: 2x, resume_bytes: 5M}",
+		  "m:1:29: 'write_queue_bytes' wants a number of bytes, such as 500, 64k, 4M or 1G, got '2x'\n" },
 		{ "store: {share_transactions: yes}",
 		  "m:1:29: 'share_transactions' wants true or false, got 'yes'\n" },
 		{ "store: {engine: mysql}",
@@ -688,6 +715,7 @@ int main(void)
 		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_option),
 		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_resume_bytes),
 		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_all_in_one_run),
 		cmocka_unit_test(test_wrong_values),
