@@ -151,8 +151,10 @@ P
 	do_stop
 }
 
-do_save() { rm -rf "$DIR/seed-$1"; cp -a "$DIR/data" "$DIR/seed-$1"; }
-do_load() { [ -d "$DIR/seed-$1" ] || return 1; rm -rf "$DIR/data"; cp -a "$DIR/seed-$1" "$DIR/data"; }
+# A seed has its schema's number: one of an older schema would be measured with what its migration leaves behind.
+seed() { echo "$DIR/seed-$(ls "$TREE/schema/$STORE" | tail -n 1 | cut -d_ -f1)-$1"; }
+do_save() { rm -rf "$DIR"/seed-[0-9]*-"$1"; cp -a "$DIR/data" "$(seed "$1")"; }
+do_load() { [ -d "$(seed "$1")" ] || return 1; rm -rf "$DIR/data"; cp -a "$(seed "$1")" "$DIR/data"; }
 do_provision() { do_load "$1" && return 0; do_stop; rm -rf "$DIR/data"; mkdir -p "$DIR/data"; make_accounts "$1"; do_save "$1"; }
 do_info() {
 	echo "host=127.0.0.1 port=$PORT domain=localhost muc=none sasl=scram scenarios=idle,chat,presence,archive"
