@@ -122,6 +122,7 @@ class Player:
         locals_ = sorted({c[0] for c in scene.clients.values()}, key=len, reverse=True)
         self.name_pattern = re.compile(r"(?i)(?<![\w.-])(%s)@" % "|".join(map(re.escape, locals_)))
         self.log_start = 0
+        self.let_commit = None  # ends what step_hold has begun
         self.clients = {}
         for name, (local, host, resource, options) in scene.clients.items():
             self.clients[name] = self.new_client(name, local, host, resource, options)
@@ -166,6 +167,8 @@ class Player:
         finally:
             for c in self.clients.values():
                 c.drop()
+            if self.let_commit:
+                self.let_commit()
 
     async def make_accounts(self):
         for local, host in self.accounts:
@@ -510,6 +513,17 @@ class Player:
     async def step_database(self, step):
         await asyncio.to_thread(self.server.execute, self.outgoing(step.block))
 
+    async def step_hold(self, step):
+        if not self.scene.own_server or self.let_commit:
+            raise BadScript("say 'needs: own server' to do that, and do it once at a time")
+        self.let_commit = await asyncio.to_thread(self.server.hold_commits)
+
+    async def step_commit(self, step):
+        if not self.let_commit:
+            raise BadScript("it has not been told to hold commits")
+        await asyncio.to_thread(self.let_commit)
+        self.let_commit = None
+
     async def step_log_says(self, step, text):
         """What nobody receives anything of has happened."""
         text, waited = match.expand(text, self.variables), 0
@@ -568,6 +582,8 @@ STEPS = [
     rule(r"server closes (\S+?)(?: with (<.+>)|:|)", P.step_closed),
     rule(r"admin (?:runs|is (refused)): (.+?):?", P.step_admin),
     rule(r"database runs:", P.step_database),
+    rule(r"database holds commits", P.step_hold),
+    rule(r"database commits", P.step_commit),
     rule(r"server's log says: (.+)", P.step_log_says),
     rule(r"server is told to stop", P.step_is_told_to_stop),
     rule(r"server has ended", P.step_has_ended),

@@ -114,6 +114,30 @@ class PostgreSQL:
             raise Broken("psql: %s" % answer.stderr)
         return [line.split("\t") for line in answer.stdout.splitlines()]
 
+    HOLD = """begin;
+do $$ declare name text; begin
+    for name in select quote_ident(tablename) from pg_tables where schemaname = current_schema() order by 1 loop
+        execute 'lock table ' || name || ' in exclusive mode nowait';
+    end loop;
+end $$;
+\\echo held
+"""
+
+    @classmethod
+    def hold(cls, conninfo):
+        """Nobody else writes any more; a function that ends it. Not waiting for a lock with others in our hands:
+        that would be a deadlock, and one of us its victim."""
+        for _ in range(START_TIME * 50):
+            p = subprocess.Popen(["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", conninfo], text=True,
+                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            p.stdin.write(cls.HOLD)
+            p.stdin.flush()
+            if p.stdout.readline():
+                return p.communicate
+            said = p.communicate()[1]
+            time.sleep(0.02)
+        raise Broken("psql: %s" % said)
+
     def pid(self):
         return subprocess.run([os.path.join(TREE, "tests", "postgres"), "pid", self.dir], capture_output=True,
                               text=True, check=True).stdout.strip()
@@ -282,6 +306,15 @@ class Musterd:
             return
         with sqlite3.connect(os.path.join(self.dir, "muster.db"), timeout=10) as db:
             db.executescript(sql)
+
+    def hold_commits(self):
+        """Whatever the server writes from now on is committed when the function that this returns has been called;
+        it reads what it likes."""
+        if self.conninfo:
+            return PostgreSQL.hold(self.conninfo)
+        db = sqlite3.connect(self.store["path"], timeout=START_TIME, isolation_level=None, check_same_thread=False)
+        db.execute("begin immediate")
+        return db.close
 
     # ---- what it says
 
