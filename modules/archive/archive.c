@@ -68,30 +68,6 @@ static enum verdict on_metadata(struct ctx *c)
 	return fetch(c, on_ends, &sql_ends, PARAMS(P_INT(home_account(c->home))));
 }
 
-/* ---- preferences (XEP-0441): what is on record the host says, and nobody else */
-
-static enum verdict on_prefs_get(struct ctx *c)
-{
-	struct stanza *result;
-	struct element *prefs;
-
-	if (!is_from_owner(c))
-		return refuse(c, FORBIDDEN, NULL);
-	result = reply_new(c);
-	prefs = element_add(result, result->root, "prefs", MAM_NS);
-	element_set(result, prefs, "default", home_records(c->home) ? "always" : "never");
-	element_add(result, prefs, "always", MAM_NS);
-	element_add(result, prefs, "never", MAM_NS);
-	return reply(c, result);
-}
-
-static enum verdict on_prefs_set(struct ctx *c)
-{
-	if (!is_from_owner(c))
-		return refuse(c, FORBIDDEN, NULL);
-	return refuse(c, NOT_ALLOWED, "What is kept here is the host's policy.");
-}
-
 /* ---- discovery: of accounts, where there are archives (section 7) */
 
 static enum verdict on_disco(struct ctx *c)
@@ -132,8 +108,6 @@ static const struct hook hooks[] = {
 	ON_IQ_SET(MAM_NS, "query", HOME_USER, on_query),
 	ON_IQ_GET(MAM_NS, "query", HOME_USER, query_on_form),
 	ON_IQ_GET(MAM_NS, "metadata", HOME_USER, on_metadata),
-	ON_IQ_GET(MAM_NS, "prefs", HOME_USER, on_prefs_get),
-	ON_IQ_SET(MAM_NS, "prefs", HOME_USER, on_prefs_set),
 	ON_EVENT(EVENT_DISCO_INFO, HOME_USER, on_disco),
 	HOOKS_END,
 };
@@ -142,7 +116,7 @@ const struct module mod_archive = {
 	.api = MUSTER_API,
 	.name = "archive",
 	.about = "Lets clients read what was said, from what is on record.",
-	.spec = "XEP-0313, XEP-0059, XEP-0297, XEP-0359, XEP-0424, XEP-0431, XEP-0441",
+	.spec = "XEP-0313, XEP-0059, XEP-0297, XEP-0359, XEP-0424, XEP-0431",
 	.hooks = hooks,
 	.policies = policies,
 	.policies_size = sizeof(struct archive_policy),

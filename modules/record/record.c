@@ -1,9 +1,9 @@
 /* record.c - every message is on record before it is delivered (ARCHITECTURE, section 2): one row in `record` per
  * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records, and which
  * wishes of senders it heeds there, is its policy, and everybody may know it. */
-#include <string.h>
+#include "record.h"
 
-#include "module.h"
+#include <string.h>
 
 #define FORM_NS "jabber:x:data"
 
@@ -267,6 +267,8 @@ static const struct hook hooks[] = {
 	ON_EVENT(EVENT_DISCO_INFO, HOME_HOST, on_disco),
 	AT_STAGE(OUT, KEEP, ON_MESSAGE, HOME_USER, on_out),
 	AT_STAGE(IN, KEEP, ON_MESSAGE, HOME_USER, on_in),
+	ON_IQ_GET(MAM_NS, "prefs", HOME_USER, preferences_on_get),
+	ON_IQ_SET(MAM_NS, "prefs", HOME_USER, preferences_on_set),
 	HOOKS_END,
 };
 
@@ -274,7 +276,7 @@ const struct module mod_record = {
 	.api = MUSTER_API,
 	.name = "record",
 	.about = "Puts every message on record before it is delivered.",
-	.spec = "XEP-0334, XEP-0424",
+	.spec = "XEP-0334, XEP-0424, XEP-0441",
 	.features = features,
 	.hooks = hooks,
 	.policies = policies,

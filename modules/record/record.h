@@ -1,0 +1,12 @@
+/* record.h - between the files of this module: record.c puts messages on record, preferences.c says which of them
+ * their owner keeps. */
+#ifndef MUSTER_MODULE_RECORD_H
+#define MUSTER_MODULE_RECORD_H
+
+#include "module.h"
+
+#define MAM_NS "urn:xmpp:mam:2"
+
+handler preferences_on_get, preferences_on_set;
+
+#endif
