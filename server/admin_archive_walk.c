@@ -1,6 +1,10 @@
 /* admin_archive_walk.c - the administrator's commands that walk through many archives: export gives all that is
  * in them to musterctl, which makes files of it; stats counts. One account, those of a domain, or all, in the
- * order of their addresses; each from its oldest entry on. */
+ * order of their addresses; each from its oldest entry on.
+ *
+ * It is all of one moment, its beginning. PostgreSQL sees to that; on SQLite, where each statement sees what there is
+ * then, nothing newer is read, and what has been taken back since is not said. Only what goes meanwhile by its age is
+ * missing there from the archives that are read after it. */
 #include "admin_archive.h"
 
 #include <stdio.h>
@@ -32,6 +36,10 @@ static const struct sql sql_one = {
 static const struct sql sql_count = {
 	.name = "archive_count",
 	.text = "select count(*) from account where host = $1",
+};
+static const struct sql sql_newest = {
+	.name = "archive_newest",
+	.text = "select max(id) from entry where owner = $1",
 };
 static const struct sql sql_range = {
 	.name = "archive_range",
@@ -102,13 +110,15 @@ struct walk_job {
 	unsigned host, end;  /* in hosts: the present one, and behind the last */
 	const char *only;    /* the name of the one account, or NULL */
 	struct archive_range range;
+	int64_t begun;            /* an id: what comes after it is not read */
 	struct account *accounts; /* a portion of the present host's, in `names`; the present one of them */
 	unsigned account, account_count;
 	bool is_last_portion;
 	struct arena names;
 	char after[JID_PART_MAX + 1];     /* the last of the portion */
 	bool is_begun, is_read;           /* the present account */
-	int64_t at, oldest, newest;       /* its entries: what was read last, and which there are */
+	int64_t until;                    /* its entries: what is below this, */
+	int64_t at, oldest, newest;       /* what was read last, and which there are */
 	uint64_t total, passed, has_some; /* accounts: of which so many have messages */
 	struct month *months, sum;        /* since 1970; only `sum` for the export */
 	int64_t first, last;              /* of all entries */
@@ -214,14 +224,24 @@ static void on_range(void *arg, const struct rows *rows)
 	w->last = w->newest > w->last ? w->newest : w->last;
 }
 
+/* The ids of who got messages while the clock was wrong go on from there: that archive is read to its end. */
+static void on_newest(void *arg, const struct rows *rows)
+{
+	struct walk_job *w = arg;
+	int64_t soon = ((int64_t)time(NULL) + 1) * 1000000 << ID_TIME_SHIFT;
+
+	w->until = w->range.until;
+	if (rows_int(rows, 0, 0) < soon && w->until > w->begun)
+		w->until = w->begun;
+}
+
 static bool account_begin(struct walk_job *w)
 {
-	const struct archive_range *range = &w->range;
+	int64_t owner = w->accounts[w->account].id;
 
-	return archive_run(
-	    &w->job, &sql_range,
-	    PARAMS(P_INT(w->accounts[w->account].id), P_INT(range->since), P_INT(range->until)), on_range,
-	    w);
+	return archive_run(&w->job, &sql_newest, PARAMS(P_INT(owner)), on_newest, w) &&
+	       archive_run(&w->job, &sql_range,
+	                   PARAMS(P_INT(owner), P_INT(w->range.since), P_INT(w->until)), on_range, w);
 }
 
 /* In thousandths of accounts: of the present one by time. */
@@ -297,6 +317,7 @@ static struct walk_job *walk_new(struct request *r, const struct archive_range *
 		return NULL;
 	}
 	w->range = *range;
+	w->begun = admin_reactor(r)->now << ID_TIME_SHIFT;
 	w->hosts = hosts_ref(hosts);
 	w->job.end = on_walk_end;
 	w->job.at_one_moment = true;
@@ -323,7 +344,7 @@ static void export_add(struct walk_job *w, const struct rows *rows, unsigned i)
 	    json_pack("{s:o, s:o, s:s, s:s, s:s, s:s, s:s}", "id", archive_id(rows_int(rows, i, 0)), "time",
 	              archive_time(rows_int(rows, i, 0)), "direction", rows_int(rows, i, 3) ? "to" : "from",
 	              "peer", peer, "from", sender, "to", recipient, "xml", w->xml.data);
-	if (!rows_is_null(rows, i, 7))
+	if (!rows_is_null(rows, i, 7) && rows_int(rows, i, 7) < w->until)
 		json_object_set_new(message, "taken_back_by", archive_id(rows_int(rows, i, 7)));
 	json_array_append_new(json_object_get(w->part, "messages"), message);
 	w->bytes += w->xml.len;
@@ -346,15 +367,15 @@ static void on_export(void *arg, const struct rows *rows)
 static bool export_read(struct walk_job *w)
 {
 	const struct jid *with = w->range.with;
-	int64_t owner = w->accounts[w->account].id, until = w->range.until;
+	int64_t owner = w->accounts[w->account].id;
 
 	if (!with)
 		return archive_run(&w->job, &sql_export,
-		                   PARAMS(P_INT(owner), P_INT(w->at), P_INT(until), P_INT(READ_AT_ONCE)),
+		                   PARAMS(P_INT(owner), P_INT(w->at), P_INT(w->until), P_INT(READ_AT_ONCE)),
 		                   on_export, w);
 	return archive_run(&w->job, &sql_export_with,
 	                   PARAMS(P_INT(owner), P_TEXTN(with->text, with->bare_len), P_INT(w->at),
-	                          P_INT(until), P_INT(READ_AT_ONCE)),
+	                          P_INT(w->until), P_INT(READ_AT_ONCE)),
 	                   on_export, w);
 }
 
@@ -365,8 +386,10 @@ static bool export_step(struct archive_job *job)
 	if (!walk_step(job))
 		return false;
 	if (job->is_over)
-		job->result = json_pack("{s:I, s:I}", "messages", (json_int_t)w->sum.messages, "accounts",
-		                        (json_int_t)w->passed);
+		job->result =
+		    json_pack("{s:I, s:I, s:o}", "messages", (json_int_t)w->sum.messages, "accounts",
+		              (json_int_t)w->passed, "until",
+		              archive_time(w->range.until < w->begun ? w->range.until : w->begun));
 	return true;
 }
 
@@ -415,10 +438,10 @@ static void on_stats(void *arg, const struct rows *rows)
 
 static bool stats_read(struct walk_job *w)
 {
-	return archive_run(&w->job, &sql_stats,
-	                   PARAMS(P_INT(w->accounts[w->account].id), P_INT(w->at), P_INT(w->range.until),
-	                          P_INT(COUNT_AT_ONCE)),
-	                   on_stats, w);
+	return archive_run(
+	    &w->job, &sql_stats,
+	    PARAMS(P_INT(w->accounts[w->account].id), P_INT(w->at), P_INT(w->until), P_INT(COUNT_AT_ONCE)),
+	    on_stats, w);
 }
 
 static json_t *months_json(const struct walk_job *w)

@@ -12,7 +12,7 @@
 
 #include "parts.h"
 
-/* JSON lines: what was exported; one for each file; {"files":N,"messages":N,"bytes":N}. */
+/* JSON lines: what was exported; one for each file; {"files":N,"messages":N,"bytes":N,"until":TIME}. */
 #define ARCHIVE_MANIFEST "MANIFEST"
 #define ARCHIVE_PART ".part" /* behind the name of a file that is being written */
 

@@ -1,6 +1,6 @@
 /* archive_export.c - "archive export": what the server reads out, page by page, becomes files in a folder. Each is
  * written under another name, synced and renamed; the manifest comes last, so a folder that has one is whole. When
- * it fails, what it has written is removed again: the unfinished manifest says what that is. */
+ * it fails, or a signal ends it, what it has written is removed again. */
 #include "archive.h"
 
 #include <dirent.h>
@@ -27,7 +27,9 @@ struct export
 	const struct archive_form *form;
 	struct out manifest, hosts, host, account;
 	char *host_name, *account_name, *file; /* of the present account: its file within the folder */
+	struct buffer made;                    /* files and folders in it, each with a NUL behind */
 	uint64_t files, messages, bytes, in_file;
+	const char *until;           /* what is recorded from then on is not in it */
 	char oldest[40], newest[40]; /* in the file */
 	struct progress progress;
 	bool has_failed;
@@ -49,7 +51,10 @@ static bool out_open(struct export *x, struct out *o, const char *name)
 	o->part = mem_printf("%s" ARCHIVE_PART, o->path);
 	int fd = open(o->part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	o->f = fd >= 0 ? fdopen(fd, "w") : NULL;
-	return o->f || complain_write(x, o->part, errno);
+	if (!o->f)
+		return complain_write(x, o->part, errno);
+	buffer_add(&x->made, name, strlen(name) + 1);
+	return true;
 }
 
 static void out_free(struct out *o)
@@ -201,6 +206,8 @@ static bool host_begin(struct export *x, const char *host)
 	char *folder = mem_printf("%s/%s", x->dir, host), *file = mem_printf("%s.xml", host);
 	x->host_name = mem_strdup(host);
 	bool ok = mkdir(folder, 0700) == 0 || complain_write(x, folder, errno);
+	if (ok)
+		buffer_add(&x->made, host, strlen(host) + 1);
 	if (ok && x->form->has_index) {
 		ok = out_open(x, &x->host, file);
 		if (ok)
@@ -306,47 +313,33 @@ static bool folder_begin(struct export *x)
 	                "%s is not empty.", x->dir);
 }
 
-/* And its folder, when it was the last one there. */
-static void remove_file(const struct export *x, const char *file)
+static void remove_made(const struct export *x, int (*how)(const char *path))
 {
-	char *path = mem_printf("%s/%s", x->dir, file);
+	for (size_t at = 0; at < x->made.len; at += strlen(x->made.data + at) + 1) {
+		char *path = mem_printf("%s/%s", x->dir, x->made.data + at);
 
-	unlink(path);
-	if (strchr(file, '/')) {
-		*strrchr(path, '/') = '\0';
-		rmdir(path);
+		how(path);
+		mem_free(path);
 	}
-	mem_free(path);
 }
 
 /* What there is of an export that failed is of no use. */
 static void folder_undo(struct export *x)
 {
-	char *line = NULL;
-	size_t size = 0;
-
-	if (x->manifest.f)
-		fflush(x->manifest.f);
 	out_drop(&x->account);
 	out_drop(&x->host);
 	out_drop(&x->hosts);
-	FILE *f = x->manifest.part ? fopen(x->manifest.part, "re") : NULL;
-	while (f && getline(&line, &size, f) > 0) {
-		json_t *note = json_loads(line, 0, NULL);
-		const char *file = json_string_value(json_object_get(note, "file"));
-
-		if (file)
-			remove_file(x, file);
-		json_decref(note);
-	}
-	if (f)
-		fclose(f);
-	if (x->file)
-		remove_file(x, x->file); /* it is not there, but its folder may be */
-	mem_free(line);
 	out_drop(&x->manifest);
+	remove_made(x, unlink);
+	remove_made(x, rmdir);
 	if (x->is_made)
 		rmdir(x->dir);
+}
+
+static json_t *sums_json(const struct export *x)
+{
+	return json_pack("{s:I, s:I, s:I, s:s}", "files", (json_int_t)x->files, "messages",
+	                 (json_int_t)x->messages, "bytes", (json_int_t)x->bytes, "until", x->until);
 }
 
 static bool folder_end(struct export *x)
@@ -359,9 +352,7 @@ static bool folder_end(struct export *x)
 			return false;
 	}
 	sync_folder(x->dir);
-	bool ok = manifest_add(x, json_pack("{s:I, s:I, s:I}", "files", (json_int_t)x->files, "messages",
-	                                    (json_int_t)x->messages, "bytes", (json_int_t)x->bytes)) &&
-	          out_finish(x, &x->manifest);
+	bool ok = manifest_add(x, sums_json(x)) && out_finish(x, &x->manifest);
 	sync_folder(x->dir);
 	return ok;
 }
@@ -371,10 +362,9 @@ static bool folder_end(struct export *x)
 static void show_export(const struct export *x)
 {
 	if (x->call->is_json) {
-		json_t *result =
-		    json_pack("{s:s, s:I, s:I, s:I}", "dir", x->dir, "files", (json_int_t)x->files,
-		              "messages", (json_int_t)x->messages, "bytes", (json_int_t)x->bytes);
+		json_t *result = sums_json(x);
 
+		json_object_set_new(result, "dir", json_string(x->dir));
 		show_json(x->call, result);
 		json_decref(result);
 		return;
@@ -416,6 +406,7 @@ int archive_export(struct call *c)
 	if (!export_args(c, &x))
 		return c->status;
 	mode_t mask = umask(0077);
+	talk_hold_signals(c, "Interrupted: nothing stays of the export.");
 	if (folder_begin(&x)) {
 		bool ok = manifest_begin(&x) && (!x.form->has_index || out_open(&x, &x.hosts, INDEX));
 
@@ -424,6 +415,7 @@ int archive_export(struct call *c)
 		progress_begin(&x.progress, c, "Exporting", 0);
 		json_t *result = ok ? talk(c, c->verb->name, json_incref(c->args), on_page, &x) : NULL;
 		progress_end(&x.progress);
+		x.until = json_string_value(json_object_get(result, "until"));
 		if (result && folder_end(&x))
 			show_export(&x);
 		else
@@ -434,5 +426,6 @@ int archive_export(struct call *c)
 	mem_free(x.host_name);
 	mem_free(x.account_name);
 	mem_free(x.file);
+	buffer_free(&x.made);
 	return c->status;
 }

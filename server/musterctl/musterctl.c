@@ -138,5 +138,7 @@ int main(int argc, char **argv)
 	int status = is_read ? call_run(&c) : c.status;
 	talk_close(&c);
 	complain_json(&c);
-	return fflush(stdout) == 0 || status ? status : CONTROL_BROKEN;
+	bool is_shown = fflush(stdout) == 0;
+	talk_release_signals(&c);
+	return is_shown || status ? status : CONTROL_BROKEN;
 }

@@ -16,6 +16,7 @@
 #define MUSTER_MUSTERCTL_H
 
 #include <jansson.h>
+#include <signal.h>
 #include <stdbool.h>
 
 #include "control.h"
@@ -98,8 +99,11 @@ struct call {
 	/* talk.c's */
 	bool is_connected;
 	int fd;
-	struct buffer in; /* what was read and is not a whole line yet */
-	pid_t child;      /* the musterd of ours, or 0 */
+	struct buffer in;        /* what was read and is not a whole line yet */
+	pid_t child;             /* the musterd of ours, or 0 */
+	const char *interrupted; /* signals are held: what is said when one comes; or NULL */
+	int signals;             /* by which that is seen */
+	sigset_t mask;           /* as it was before */
 };
 
 /* table.c */
@@ -149,6 +153,10 @@ json_t *talk(struct call *c, const char *command, json_t *args,
 
 /* Ends the conversation; without one it does nothing. */
 void talk_close(struct call *c);
+/* From now on SIGINT, SIGTERM and SIGHUP make `talk` complain with that sentence, so that what was begun can be
+ * undone. The process ends by them when they are released, at its end. */
+void talk_hold_signals(struct call *c, const char *sentence);
+void talk_release_signals(struct call *c);
 
 /* offline.c */
 /* The musterd that belongs to this tool; the caller frees it. */

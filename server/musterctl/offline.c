@@ -38,11 +38,13 @@ static void complain_program(struct call *c)
 	         "The program musterd cannot be run.");
 }
 
-/* In the child. It is no service: a manager that waits for one must not hear of it. */
-static void become_musterd(const struct call *c, const char *program, int fd)
+/* In the child. It is no service: a manager that waits for one must not hear of it. Signals that are held are not
+ * held from it. */
+static void become_musterd(struct call *c, const char *program, int fd)
 {
 	char number[16];
 
+	talk_release_signals(c);
 	snprintf(number, sizeof(number), "%d", fd);
 	int null = open("/dev/null", O_RDONLY);
 	unsetenv("NOTIFY_SOCKET");

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -125,7 +126,6 @@ static bool talk_open(struct call *c)
 	if (c->fd < 0)
 		return false;
 	c->is_connected = true;
-	setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(c->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	return true;
 }
@@ -138,6 +138,32 @@ void talk_close(struct call *c)
 	buffer_free(&c->in);
 	if (c->child)
 		offline_wait(c);
+}
+
+/* ---- signals */
+
+void talk_hold_signals(struct call *c, const char *sentence)
+{
+	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction action;
+	sigset_t held;
+
+	sigemptyset(&held);
+	for (unsigned i = 0; i < COUNT_OF(ends); i++)
+		if (sigaction(ends[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN) /* nohup */
+			sigaddset(&held, ends[i]);
+	sigprocmask(SIG_BLOCK, &held, &c->mask);
+	c->signals = signalfd(-1, &held, SFD_CLOEXEC);
+	c->interrupted = sentence;
+}
+
+/* Nothing has taken them: one that has come ends the process now, as who waits for it expects. */
+void talk_release_signals(struct call *c)
+{
+	if (!c->interrupted)
+		return;
+	close(c->signals);
+	sigprocmask(SIG_SETMASK, &c->mask, NULL);
 }
 
 /* ---- the end of the server */
@@ -190,6 +216,23 @@ static void complain_broken(struct call *c, bool is_late)
 	         ANSWER_SECONDS);
 }
 
+/* False: it has complained. */
+static bool wait_for_bytes(struct call *c)
+{
+	struct pollfd fds[] = { { .fd = c->fd, .events = POLLIN },
+		                { .fd = c->interrupted ? c->signals : -1, .events = POLLIN } };
+	int ready = poll(fds, COUNT_OF(fds), ANSWER_SECONDS * 1000);
+
+	if (ready > 0 && !fds[1].revents)
+		return true;
+	if (ready <= 0) {
+		complain_broken(c, ready == 0);
+		return false;
+	}
+	talk_close(c);
+	return complain(c, CONTROL_BROKEN, NULL, "%s", c->interrupted);
+}
+
 /* The next line, parsed; NULL: it has complained. c->in keeps what came behind it. */
 static json_t *read_line(struct call *c)
 {
@@ -197,14 +240,15 @@ static json_t *read_line(struct call *c)
 	char *end;
 
 	while (!(end = in->len ? memchr(in->data, '\n', in->len) : NULL)) {
+		if (!wait_for_bytes(c))
+			return NULL;
 		ssize_t n = read(c->fd, buffer_reserve(in, 65536), 65536);
 
-		if (n > 0) {
-			in->len += (size_t)n;
-			continue;
+		if (n <= 0) {
+			complain_broken(c, false);
+			return NULL;
 		}
-		complain_broken(c, n < 0 && errno == EAGAIN);
-		return NULL;
+		in->len += (size_t)n;
 	}
 	json_error_t error;
 	json_t *line = json_loadb(in->data, (size_t)(end - in->data), 0, &error);
