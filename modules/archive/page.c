@@ -154,7 +154,7 @@ static void send_result(struct ctx *c, struct session *s, const struct rows *r, 
 	delay = element_add(st, forwarded, "delay", "urn:xmpp:delay");
 	element_set(st, delay, "stamp", stamp_write(id >> ID_TIME_SHIFT, stamp));
 	add_message(c, st, forwarded, r, i);
-	deliver(c, s, c->to, c->from, stanza_seal(st), 0, 1);
+	deliver(c, s, c->to, c->from, stanza_seal(st), 0, 0); /* 0: it is no message for another session */
 }
 
 static void add_id(struct ctx *c, struct stanza *st, struct element *set, const char *name, int64_t id)
