@@ -253,8 +253,9 @@ struct session {
 	bool wants_carbons;      /* gets copies of what other sessions send and get (XEP-0280) */
 	bool is_inactive;        /* nobody looks at its client: not to be told to others */
 	bool is_ending;          /* its stream is gone */
-	int64_t
-	    archive_read; /* up to this entry its client has had its archive read, or is reading it; 0: none */
+	/* Its client has read the entries of its archive behind the first and up to the second, or is reading
+	 * them; both 0: it reads none. */
+	int64_t archive_since, archive_read;
 	unsigned unsettled;        /* how often session_settle has asked and got no answer yet */
 	struct directed *directed; /* noted by the presence module */
 	/* the rest is the core's */

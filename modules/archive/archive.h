@@ -19,6 +19,7 @@
 struct query {
 	const char *queryid; /* or NULL */
 	int64_t low, high;
+	int64_t since;    /* it does not say that what is older is known; or 0 */
 	const char *with; /* an address, or NULL; bare: with any resource */
 	const char *with_bare;
 	bool is_backward;   /* the last page of these, not the first */

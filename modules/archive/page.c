@@ -198,16 +198,27 @@ static unsigned page_rows(const struct query *q, const struct rows *r)
 }
 
 /* Who asks for all there is, from somewhere on, reads his archive to its end: what has waited for him need not be
- * sent to him (XEP-0160). */
-static bool reads_on(const struct query *q)
+ * sent to him (section 6.1.1). The last page is not that, if there are others; nor is the newest message alone, as
+ * some clients ask for it to learn its id. */
+static bool reads_on(const struct query *q, bool is_complete)
 {
-	return !q->with && !q->ids && !q->sought && q->high == INT64_MAX && q->max > 0;
+	return !q->with && !q->ids && !q->sought && q->high == INT64_MAX && q->max > 1 &&
+	       (!q->is_backward || is_complete);
+}
+
+/* Where it begins in what was asked for before, it goes on. */
+static void note_read(struct session *s, const struct query *q)
+{
+	if (s->archive_read == 0 || q->low < s->archive_since || q->low > s->archive_read)
+		s->archive_since = q->since;
+	s->archive_read = q->newest;
 }
 
 static enum verdict on_page(struct ctx *c, const struct rows *r)
 {
 	const struct query *q = c->own;
 	struct session *s = find_asker(c);
+	bool is_complete;
 	unsigned n;
 
 	if (!s)
@@ -219,15 +230,16 @@ static enum verdict on_page(struct ctx *c, const struct rows *r)
 	if (rows_status(r) != STORE_OK)
 		return refuse_unstored(c, r);
 	n = page_rows(q, r);
-	if (reads_on(q))
-		s->archive_read = q->newest;
+	is_complete = n == rows_count(r);
+	if (reads_on(q, is_complete))
+		note_read(s, q);
 	for (unsigned i = 0; i < n; i++) {
 		unsigned at = q->is_backward != q->is_flipped ? n - 1 - i : i;
 
 		if (!rows_is_null(r, at, 3))
 			send_result(c, s, r, at);
 	}
-	return send_fin(c, r, n, n == rows_count(r));
+	return send_fin(c, r, n, is_complete);
 }
 
 static enum verdict fetch_page(struct ctx *c)

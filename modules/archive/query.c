@@ -84,9 +84,10 @@ static void read_start(struct reading *r, const char *value)
 	if (!stamp_read(value, &us))
 		problem(r, BAD_REQUEST, "The field `start` needs a time as XEP-0082 has it.");
 	else if (us > INT64_MAX >> ID_TIME_SHIFT)
-		r->q->low = INT64_MAX;
+		r->q->since = INT64_MAX;
 	else if (us > 0)
-		set_low(r->q, ((us / 1000 * 1000) << ID_TIME_SHIFT) - 1);
+		r->q->since = ((us / 1000 * 1000) << ID_TIME_SHIFT) - 1;
+	set_low(r->q, r->q->since);
 }
 
 static void read_end(struct reading *r, const char *value)

@@ -311,23 +311,31 @@ static bool is_waiting(const struct offline *o, int64_t entry)
 	return entry > o->taken ? !ids_has(&o->skipped, entry) : ids_has(&o->returned, entry);
 }
 
+static bool has_read(const struct session *s, int64_t entry)
+{
+	return entry > s->archive_since && entry <= s->archive_read;
+}
+
 /* What all sessions have read in the archive, or are reading there, waits for nobody. */
 static void replay_pass_over(struct ctx *c, struct offline *o)
 {
-	int64_t read = list_is_empty(home_sessions(c->home)) ? 0 : o->newest;
+	int64_t since = 0, read = list_is_empty(home_sessions(c->home)) ? 0 : o->newest;
 	struct session *s;
 
-	SESSION_EACH (s, c->home)
+	SESSION_EACH (s, c->home) {
+		if (s->archive_since > since)
+			since = s->archive_since;
 		if (s->archive_read < read)
 			read = s->archive_read;
+	}
 	for (unsigned i = 0; i < o->returned.count;)
-		if (o->returned.list[i] <= read)
+		if (o->returned.list[i] > since && o->returned.list[i] <= read)
 			ids_remove(&o->returned, o->returned.list[i]);
 		else
 			i++;
-	if (read > o->taken)
+	if (since <= o->taken && read > o->taken)
 		o->taken = read;
-	if (read > o->replayed)
+	if (since <= o->replayed && read > o->replayed)
 		o->replayed = read;
 }
 
@@ -344,7 +352,7 @@ static void replay_deliver(struct ctx *c, struct session *s, const struct rows *
 		st = strip_forged(c, st);
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
 		s = named ? named : s;
-		if (rows_int(r, i, 0) > s->archive_read)
+		if (!has_read(s, rows_int(r, i, 0)))
 			deliver(c, s, sender, recipient,
 			        with_delay(c, st, rows_int(r, i, 0), rows_int(r, i, 1)), rows_int(r, i, 0),
 			        1);
