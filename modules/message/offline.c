@@ -287,9 +287,10 @@ bool offline_all_returned(struct ctx *c)
 
 static const struct sql sql_page = {
 	.name = "offline_page",
-	.text = "select e.id, e.record, r.sender, r.recipient, r.stanza from entry e join record r on r.id "
-		"= e.record"
-		" where e.owner = $1 and e.id > $2 and e.is_out = 0 order by e.id limit 50",
+	.text =
+	    "select e.id, e.record, r.sender, r.recipient, r.stanza, e.retraction from entry e join record r on r.id "
+	    "= e.record"
+	    " where e.owner = $1 and e.id > $2 and e.is_out = 0 order by e.id limit 50",
 };
 
 /* XEP-0203: when the message entered the server, said by the host; and its id in the archive. */
@@ -340,7 +341,8 @@ static void replay_pass_over(struct ctx *c, struct offline *o)
 }
 
 /* To the session it names, if that is here, else to the one that reads; not if its client has it from the archive.
- * Who has been blocked meanwhile is not heard any more (XEP-0191 section 3.3): what he said stays in the record. */
+ * Who has been blocked meanwhile is not heard any more (XEP-0191 section 3.3), and what was taken back is not said
+ * any more (XEP-0424 section 6): both stay in the record. */
 static void replay_deliver(struct ctx *c, struct session *s, const struct rows *r, unsigned i)
 {
 	const char *from = rows_text(r, i, 2), *to = rows_text(r, i, 3), *text = rows_text(r, i, 4);
@@ -348,7 +350,7 @@ static void replay_deliver(struct ctx *c, struct session *s, const struct rows *
 	struct stanza *st = stanza_parse(text, strlen(text));
 	struct session *named;
 
-	if (sender && recipient && st && !is_blocked(c->home, sender)) {
+	if (sender && recipient && st && rows_is_null(r, i, 5) && !is_blocked(c->home, sender)) {
 		st = strip_forged(c, st);
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
 		s = named ? named : s;
