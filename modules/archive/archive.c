@@ -2,7 +2,9 @@
  * read it, a page at a time; nobody changes it. */
 #include "archive.h"
 
-#define QUERIES_MAX 10 /* of one session at the same time */
+/* Of one session at the same time: some clients ask for each of their chats at once. Beside PAGE_BYTES: the answers
+ * to all of them fit a stream's write queue. */
+#define QUERIES_MAX 32
 
 /* ---- queries */
 

@@ -4,7 +4,7 @@
 
 #include "archive.h"
 
-#define PAGE_BYTES 262144 /* beyond it the rest of a page is left to the next one */
+#define PAGE_BYTES 98304 /* beyond it the rest of a page is left to the next one */
 
 /* ---- the statements. One message more than a page has says whether there are more. The entries of the page come
  * first, and then what they name: so each plan is a good one, whether it is made with the values or without. A
