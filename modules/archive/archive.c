@@ -70,7 +70,8 @@ static enum verdict on_metadata(struct ctx *c)
 	return fetch(c, on_ends, &sql_ends, PARAMS(P_INT(home_account(c->home))));
 }
 
-/* ---- discovery: of accounts, where there are archives (section 7) */
+/* ---- discovery: of accounts, where there are archives (section 7); and of the host, where Profanity and others look
+ * for it */
 
 static enum verdict on_disco(struct ctx *c)
 {
@@ -110,7 +111,7 @@ static const struct hook hooks[] = {
 	ON_IQ_SET(MAM_NS, "query", HOME_USER, on_query),
 	ON_IQ_GET(MAM_NS, "query", HOME_USER, query_on_form),
 	ON_IQ_GET(MAM_NS, "metadata", HOME_USER, on_metadata),
-	ON_EVENT(EVENT_DISCO_INFO, HOME_USER, on_disco),
+	ON_EVENT(EVENT_DISCO_INFO, HOME_USER | HOME_HOST, on_disco),
 	HOOKS_END,
 };
 

@@ -265,6 +265,15 @@ static void read_page(struct reading *r, const struct element *set)
 	r->q->is_backward = before != NULL;
 }
 
+/* Profanity 0.13, the one of Debian 12, asks for its second page so: <after/> with no <set/> around it. */
+static void read_stray_after(struct reading *r, const struct element *query)
+{
+	const struct element *after = element_child(query, "after", MAM_NS);
+
+	if (after)
+		set_low(r->q, read_id(r, element_get_text(after, &r->c->scratch)));
+}
+
 struct query *query_read(struct ctx *c)
 {
 	const struct element *query = element_first(c->stanza->root),
@@ -283,6 +292,8 @@ struct query *query_read(struct ctx *c)
 		read_form(&r, form);
 	if (set)
 		read_page(&r, set);
+	else
+		read_stray_after(&r, query);
 	q->named = arena_strndup(&c->scratch, r.named.data ? r.named.data : "", r.named.len);
 	buffer_free(&r.named);
 	if (!r.problem)

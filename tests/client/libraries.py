@@ -1,8 +1,10 @@
-"""slixmpp, libstrophe, aioxmpp, nbxmpp and Profanity on the journey that every client makes (journey.py)."""
+"""slixmpp, libstrophe, aioxmpp, nbxmpp and Profanity on the journey that every client makes (journey.py);
+and those that can on the one of several devices (devices.py)."""
 
 import functools
 import os
 
+import devices
 import journey
 from program import Program, compile_c
 
@@ -28,13 +30,26 @@ LIBRARIES = {
 }
 
 
-async def play(library, server, directory):
-    program, trusted, mechanisms = LIBRARIES[library]
+# Those that read archives and take copies; whether they can be told to read on from an id.
+DEVICES = {"slixmpp": True, "nbxmpp": True, "profanity": False}
 
-    def make():
-        return Program(library, [program(directory), journey.address("juliet", library), journey.PASSWORD,
-                                 str(server.port), trusted(server)], os.path.join(directory, library + ".err"))
-    await journey.whole(server, library, mechanisms, make)
+
+def program(library, user, server, directory):
+    make, trusted, _ = LIBRARIES[library]
+    return Program(library, [make(directory), journey.address("juliet", user), journey.PASSWORD, str(server.port),
+                             trusted(server)], os.path.join(directory, library + ".err"))
+
+
+async def play(library, server, directory):
+    await journey.whole(server, library, LIBRARIES[library][2],
+                        functools.partial(program, library, library, server, directory))
+
+
+async def play_devices(library, server, directory):
+    user = library + "-devices"
+    await devices.whole(server, user, functools.partial(program, library, user, server, directory),
+                        DEVICES[library])
 
 
 CHECKS = [("%s: %s" % (name, journey.ALL), functools.partial(play, name)) for name in LIBRARIES]
+CHECKS += [("%s: %s" % (name, devices.ALL), functools.partial(play_devices, name)) for name in DEVICES]

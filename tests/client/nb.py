@@ -9,7 +9,8 @@ gi.require_version("Gio", "2.0")
 from gi.repository import Gio, GLib  # noqa: E402
 from nbxmpp.client import Client  # noqa: E402
 from nbxmpp.const import ConnectionProtocol, ConnectionType  # noqa: E402
-from nbxmpp.protocol import JID, Message, Presence  # noqa: E402
+from nbxmpp.errors import StanzaError  # noqa: E402
+from nbxmpp.protocol import JID, Iq, Message, Presence  # noqa: E402
 from nbxmpp.structs import StanzaHandler  # noqa: E402
 
 
@@ -47,9 +48,30 @@ class User:
             say("error", *self.client.get_error())
         say("signed-off")
 
-    def on_message(self, _client, stanza, _properties):
-        if stanza.getBody():
-            say("message", stanza.getFrom(), stanza.getBody())
+    def on_message(self, _client, stanza, properties):
+        if not stanza.getBody():
+            return
+        how = ["message"]
+        if properties.is_mam_message:
+            how = ["archived", properties.mam.id]
+        elif properties.is_carbon_message:
+            how = [properties.carbon.type]
+        say(*how, stanza.getFrom(), stanza.getBody())
+
+    def read_archive(self, after):  # with everybody: it cannot make the field `with`
+        own = self.client.get_bound_jid().new_as_bare()
+        self.client.get_module("MAM").make_query(own, queryid="q1", after=after or None, max_=2, callback=self.on_page)
+
+    def on_page(self, task):
+        try:
+            page = task.finish()
+        except StanzaError as e:
+            say("archive-error", e)
+            return
+        if page.complete:
+            say("archive-end")
+        else:
+            self.read_archive(page.rsm.last)
 
     def on_presence(self, client, stanza, _properties):
         bare = stanza.getFrom().new_as_bare()
@@ -75,6 +97,12 @@ class User:
             self.client.send_stanza(Presence(show="away", status=whom))
         elif what == "send":
             self.client.send_stanza(Message(to=whom, body=text, typ="chat"))
+        elif what == "carbons":
+            iq = Iq("set")
+            iq.addChild("enable", namespace="urn:xmpp:carbons:2")
+            self.client.send_stanza(iq, callback=lambda *_: say("carbons"))
+        elif what == "archive":
+            self.read_archive(text)
 
 
 def main():

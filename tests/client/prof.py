@@ -42,7 +42,7 @@ class Profanity:
         with open(os.path.join(config, "profrc"), "w") as f:
             f.write(PREFERENCES)
         self.log_path, self.at, self.rest = os.path.join(self.own, "log"), 0, ""
-        self.roster = 0
+        self.roster, self.carbons = 0, None
         self.start()
 
     def start(self):
@@ -70,6 +70,11 @@ class Profanity:
             self.type("/status set away " + whom)
         elif what == "send":
             self.type("/msg %s %s" % (whom, text))
+        elif what == "carbons":
+            self.type("/carbons on")
+        elif what == "archive":  # of the last week, which it asks for when a window opens
+            for line in "/mam on", "/close " + whom, "/msg " + whom:
+                self.type(line)
 
     # ---- what its log says
 
@@ -86,6 +91,9 @@ class Profanity:
     def on_line(self, line):
         if "Connection handler: XMPP_CONN_DISCONNECT" in line:
             say("signed-off")
+        enables = re.search(r"SENT: <iq id=\"([^\"]+)\" type=\"set\"><enable xmlns=\"urn:xmpp:carbons:2\"/>", line)
+        if enables:
+            self.carbons = enables.group(1)
         received = re.search(r"RECV: (<(?:iq|message|presence)[ >].*)$", line)
         if not received:
             return
@@ -96,10 +104,20 @@ class Profanity:
 
     def on_stanza(self, e):
         kind, bare = e.get("type"), (e.get("from") or "").partition("/")[0]
+        copy = e[0] if len(e) and e[0].tag.startswith("{urn:xmpp:carbons:2}") else None
+        archived = e.find("{urn:xmpp:mam:2}result")
         items = e.findall("{jabber:iq:roster}query/{jabber:iq:roster}item")
         if e.tag == "iq" and kind == "result" and e.find("{jabber:iq:roster}query") is not None:
             self.roster = len(items)
             say("signed-on")
+        elif copy is not None:
+            self.show_forwarded(copy, copy.tag.partition("}")[2])
+        elif archived is not None:
+            self.show_forwarded(archived, "archived", archived.get("id"))
+        elif e.find("{urn:xmpp:mam:2}fin[@complete='true']") is not None:
+            say("archive-end")
+        elif e.tag == "iq" and kind == "result" and e.get("id") == self.carbons:
+            say("carbons")
         elif e.tag == "message" and e.find("body") is not None:
             say("message", e.get("from"), e.findtext("body"))
         elif e.tag == "presence" and kind == "subscribe":
@@ -107,6 +125,11 @@ class Profanity:
             say("authorized", bare)
         elif e.tag == "presence":
             say("presence", bare, kind or e.findtext("show") or "available")
+
+    def show_forwarded(self, e, *words):
+        message = e.find("{urn:xmpp:forward:0}forwarded/{jabber:client}message")
+        if message.find("{jabber:client}body") is not None:
+            say(*words, message.get("from"), message.findtext("{jabber:client}body"))
 
     def loop(self):
         say("ready")

@@ -18,12 +18,15 @@ class User(slixmpp.ClientXMPP):
         super().__init__(jid, password)
         self.own_port, self.ca_certs = int(port), ca
         self.auto_authorize, self.auto_subscribe = None, False
-        for name in ("xep_0030", "xep_0199", "xep_0203"):
+        self.task = None
+        for name in ("xep_0030", "xep_0199", "xep_0203", "xep_0280", "xep_0313"):
             self.register_plugin(name)
         self.add_event_handler("session_start", self.on_session)
         self.add_event_handler("failed_auth", lambda _: say("error failed to authenticate"))
         self.add_event_handler("disconnected", lambda _: say("signed-off"))
         self.add_event_handler("message", self.on_message)
+        self.add_event_handler("carbon_sent", lambda m: self.on_copy("sent", m["carbon_sent"]))
+        self.add_event_handler("carbon_received", lambda m: self.on_copy("received", m["carbon_received"]))
         self.add_event_handler("presence_subscribe", self.on_subscribe)
         for event in ("presence_available", "presence_unavailable", "changed_status"):
             self.add_event_handler(event, self.on_presence)
@@ -36,6 +39,25 @@ class User(slixmpp.ClientXMPP):
     def on_message(self, m):
         if m["body"]:
             say("message", m["from"], m["body"])
+
+    def on_copy(self, how, m):
+        if m["body"]:
+            say(how, m["from"], m["body"])
+
+    async def enable_carbons(self):
+        await self.plugin["xep_0280"].enable()
+        say("carbons")
+
+    async def read_archive(self, whom, after):
+        options = {"max": 2, "after": after} if after else {"max": 2}
+        try:
+            async for m in self.plugin["xep_0313"].iterate(with_jid=whom, rsm=options):
+                result = m["mam_result"]
+                message = result["forwarded"]["stanza"]
+                say("archived", result["id"], message["from"], message["body"])
+            say("archive-end")
+        except slixmpp.exceptions.XMPPError as e:
+            say("archive-error", e)
 
     def on_subscribe(self, p):
         self.send_presence(pto=p["from"].bare, ptype="subscribed")
@@ -57,6 +79,10 @@ class User(slixmpp.ClientXMPP):
             self.send_presence(pshow="away", pstatus=whom)
         elif what == "send":
             self.send_message(mto=whom, mbody=text, mtype="chat")
+        elif what == "carbons":
+            self.task = asyncio.create_task(self.enable_carbons())
+        elif what == "archive":
+            self.task = asyncio.create_task(self.read_archive(whom, text))
 
 
 async def main(arguments):
