@@ -90,7 +90,7 @@ static const struct option log_options[] = {
 static const struct option limits_options[] = {
 	{ ROW(OPT_BYTES, limits_conf, stanza_bytes, "256k"), .min = 10000, .max = 64 * M,
 	  .help = "Size of one stanza after login. RFC 6120 section 13.12 allows no less than 10000." },
-	{ ROW(OPT_BYTES, limits_conf, stanza_bytes_before, "10000"), .min = 4 * K, .max = 1 * M,
+	{ ROW(OPT_BYTES, limits_conf, stanza_bytes_before, "10000"), .min = 10000, .max = 1 * M,
 	  .help = "Size of one element before login." },
 	{ ROW(OPT_INT, limits_conf, depth, "100"), .min = 10, .max = 10000,
 	  .help = "Elements inside each other in one stanza." },

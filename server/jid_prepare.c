@@ -516,8 +516,8 @@ static bool prepare_idn(const char *s, size_t n, char *out)
 	char *ascii = domain_alabels(out), *unicode = NULL;
 	if (!ascii)
 		return false;
-	bool ok = idn2_to_unicode_8z8z(ascii, &unicode, 0) == IDN2_OK && strlen(unicode) <= JID_PART_MAX &&
-	          is_name_of(unicode, ascii);
+	bool ok = strlen(ascii) <= DNS_MAX && idn2_to_unicode_8z8z(ascii, &unicode, 0) == IDN2_OK &&
+	          strlen(unicode) <= JID_PART_MAX && is_name_of(unicode, ascii);
 	if (ok)
 		memcpy(out, unicode, strlen(unicode) + 1);
 	idn2_free(unicode);
@@ -534,7 +534,7 @@ bool jid_prepare_domain(const char *s, size_t n, char *out)
 	if (s[0] == '[')
 		return prepare_ip6(s, n, out);
 	if (copy_ldh(s, n, out, &has_alabel) && !has_alabel)
-		return true;
+		return strlen(out) <= DNS_MAX; /* RFC 7622 section 3.2: the DNS has its own limit */
 	return prepare_idn(s, n, out);
 }
 

@@ -586,7 +586,7 @@ static void test_round_trip(void **state)
 	           "  user: 'null'\n"
 	           "  run_dir: \"/it's #1: \\\"\xe2\x82\xac\\\" \"\n"
 	           "store: {conninfo: '  host=a', password_file: x, timeout: 90s}\n"
-	           "limits: {stanza_bytes: 10001, stanza_bytes_before: 5k, idle_home: 18h}\n"
+	           "limits: {stanza_bytes: 10001, stanza_bytes_before: 50k, idle_home: 18h}\n"
 	           "log: {file: -, level: debug, format: json}\n"
 	           "listeners:\n"
 	           "  - {port: 0, address: 127.0.0.1}\n"

@@ -395,6 +395,18 @@ static void test_bounds(void **state)
 	label[64] = '\0';
 	assert_false(jid_prepare_domain(label, 64, out));
 	assert_true(jid_prepare_domain(label, 63, out));
+
+	/* 253 bytes in all, as the DNS counts them: without a final dot, and in A-labels, of 7 bytes here. */
+	for (int i = 0; i < 127; i++)
+		memcpy(part + 2 * i, "a.", 2);
+	assert_true(jid_prepare_domain(part, 253, out) && jid_prepare_domain(part, 254, out));
+	assert_int_equal(strlen(out), 253);
+	part[253] = 'a';
+	assert_false(jid_prepare_domain(part, 254, out));
+	for (int i = 0; i < 32; i++)
+		memcpy(part + 3 * i, "\u00e9.", 3);
+	assert_true(jid_prepare_domain(part, (size_t)31 * 3, out));
+	assert_false(jid_prepare_domain(part, (size_t)32 * 3, out));
 }
 
 static struct jid *jid_of(const char *s)
