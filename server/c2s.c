@@ -65,13 +65,10 @@ static void c2s_open(struct stream *s)
 	            " xmlns:stream='http://etherx.jabber.org/streams' version='1.0' xml:lang='" STREAM_LANG
 	            "' id='");
 	write_id(s, &b);
-	if (domain)
-		buffer_addf(&b, "' from='%s", domain->text);
-	if (c->user || c->claimed) { /* RFC 6120 section 4.7.2 */
-		const struct jid *to = c->user ? c->user : c->claimed;
-
+	buffer_addf(&b, "' from='%s", domain ? domain->text : ""); /* RFC 6120 section 4.9.1.3 */
+	if (c->claimed) {                                          /* section 4.7.2 */
 		buffer_adds(&b, "' to='");
-		xml_escape(&b, to->text, to->len);
+		xml_escape(&b, c->claimed->text, c->claimed->bare_len);
 	}
 	buffer_adds(&b, "'>");
 	stream_write_text(s, b.data, b.len);
@@ -106,10 +103,17 @@ void c2s_features(struct c2s *c)
 }
 
 /* RFC 6120 section 4.7.5: a missing version is 0.9, which has no features; a higher major one is answered
- * with ours. */
+ * with ours. Zeros in front mean nothing. */
 static bool version_is_known(const char *version)
 {
-	return version && version[0] >= '1' && version[0] <= '9';
+	if (version)
+		version += strspn(version, "0");
+	return version && *version >= '1' && *version <= '9';
+}
+
+bool c2s_claims_another(const struct c2s *c, const struct jid *user)
+{
+	return c->stream.ssl && c->claimed && !c->is_guest && !jid_is_same_bare(c->claimed, user);
 }
 
 static void c2s_header(struct stream *s, const struct xml_header *h)
@@ -144,6 +148,10 @@ static void c2s_header(struct stream *s, const struct xml_header *h)
 		stream_close(s, STREAM_UNSUPPORTED_VERSION, "XMPP 1.0 is spoken here.");
 		return;
 	}
+	if (c->user && c2s_claims_another(c, c->user)) {
+		stream_close(s, STREAM_INVALID_FROM, C2S_CLAIM_TEXT);
+		return;
+	}
 	if (c->state == C2S_OPENING && s->ssl)
 		c2s_enter(c, C2S_SECURE);
 	c2s_open(s);
@@ -153,17 +161,23 @@ static void c2s_header(struct stream *s, const struct xml_header *h)
 
 /* ---- STARTTLS */
 
-static void on_starttls(struct c2s *c, struct stanza *st)
+/* RFC 6120 section 5.4.2.2: also where it was not offered. */
+static void on_wrong_starttls(struct c2s *c, struct stanza *st)
 {
-	static const char proceed[] = "<proceed xmlns='" TLS_NS "'/>";
 	static const char failure[] = "<failure xmlns='" TLS_NS "'/>";
 
 	(void)st;
-	if (!tls_certs_find(c->stream.reactor->hosts->certs,
-	                    c->domain->text)) { /* RFC 6120 section 5.4.2.2 */
+	stream_write_text(&c->stream, failure, sizeof failure - 1);
+	stream_close(&c->stream, STREAM_FINE, NULL);
+}
+
+static void on_starttls(struct c2s *c, struct stanza *st)
+{
+	static const char proceed[] = "<proceed xmlns='" TLS_NS "'/>";
+
+	if (!tls_certs_find(c->stream.reactor->hosts->certs, c->domain->text)) {
 		log_warn("c2s", c->stream.peer, "no certificate for %s: STARTTLS refused", c->domain->text);
-		stream_write_text(&c->stream, failure, sizeof failure - 1);
-		stream_close(&c->stream, STREAM_FINE, NULL);
+		on_wrong_starttls(c, st);
 		return;
 	}
 	stream_write_text(&c->stream, proceed, sizeof proceed - 1);
@@ -182,11 +196,12 @@ struct rule {
 static const struct rule rules[] = {
 	{ C2S_BOUND, NULL, NULL, c2s_on_stanza },
 	{ C2S_OPENING, TLS_NS, "starttls", on_starttls },
+	{ ~0U ^ C2S_OPENING, TLS_NS, "starttls", on_wrong_starttls },
 	{ C2S_LOOKING, SASL_NS, "auth", c2s_on_hasty },
 	{ C2S_LOOKING, NULL, "iq", c2s_on_hasty },
-	{ C2S_OPENING | C2S_SECURE, SASL_NS, "auth", c2s_on_auth },
+	{ C2S_OPENING | C2S_SECURE | C2S_CHALLENGED, SASL_NS, "auth", c2s_on_auth },
 	{ C2S_CHALLENGED, SASL_NS, "response", c2s_on_response },
-	{ C2S_CHALLENGED, SASL_NS, "abort", c2s_on_abort },
+	{ C2S_OPENING | C2S_SECURE | C2S_CHALLENGED, SASL_NS, "abort", c2s_on_abort },
 	{ C2S_SECURE, NULL, "iq", c2s_on_register },
 	{ C2S_AUTHENTICATED, NULL, "iq", c2s_on_bind },
 	{ C2S_BINDING, NULL, NULL, c2s_on_early },
@@ -212,10 +227,13 @@ static bool rule_fits(const struct rule *r, const struct c2s *c, const struct st
 	return element_is(st->root, r->name, r->ns);
 }
 
-/* RFC 6120 section 4.9.3.24 after login; before it, whatever is not negotiation is not authorized. */
+/* RFC 6120 section 4.9.3.24 after login; before it, whatever is not negotiation is not authorized. Section 4.8.3:
+ * what would be a stanza between servers has a namespace that is not this stream's. */
 static void c2s_unexpected(struct c2s *c, const struct stanza *st)
 {
-	if (st->kind == STANZA_OTHER && !(c->state & (C2S_LOOKING | C2S_CHECKING | C2S_CHALLENGED)))
+	if (st->root->ns && strcmp(st->root->ns, "jabber:server") == 0)
+		stream_close(&c->stream, STREAM_INVALID_NAMESPACE, NULL);
+	else if (st->kind == STANZA_OTHER && !(c->state & (C2S_LOOKING | C2S_CHECKING | C2S_CHALLENGED)))
 		stream_close(&c->stream, STREAM_UNSUPPORTED_STANZA_TYPE, NULL);
 	else
 		stream_close(&c->stream, STREAM_NOT_AUTHORIZED, NULL);

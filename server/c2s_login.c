@@ -73,33 +73,47 @@ static void count_guess(struct c2s *c)
 		gate_failed(r->server->gate, &c->stream.address, c->tried, &r->conf->limits, gate_now());
 }
 
+/* The exchange is over without success. */
+static void sasl_drop(struct c2s *c)
+{
+	mem_free(c->tried);
+	c->tried = NULL;
+	sasl_free(c->sasl);
+	c->sasl = NULL;
+	c->attempts++;
+	c2s_enter(c, c->stream.ssl ? C2S_SECURE : C2S_OPENING);
+}
+
 /* Some clients begin with mechanisms that they cannot do, once for each: that costs them nothing but an
  * attempt. What counts are guesses at passwords. */
-static void sasl_fail_because(struct c2s *c, const char *condition, const char *text)
+static bool sasl_is_too_often(struct c2s *c)
 {
 	unsigned limit = (unsigned)c->stream.reactor->conf->limits.login_failures;
+
+	if (c->failures < limit && c->attempts < ATTEMPTS_PER_FAILURE * limit)
+		return false;
+	stream_close(&c->stream, STREAM_POLICY_VIOLATION, "Too many failed attempts.");
+	return true;
+}
+
+static void sasl_fail_because(struct c2s *c, const char *condition, const char *text)
+{
 	struct buffer b = { 0 };
 
 	c->stream.reactor->counts.login_failures++;
 	c->stream.reactor->counts.sasl_failures[count_sasl_error(condition)]++;
 	log_info("c2s", c->stream.peer, "login%s%s failed: %s%s%s", c->tried ? " of " : "",
 	         c->tried ? c->tried : "", condition, text ? ": " : "", text ? text : "");
-	c->attempts++;
 	if (strcmp(condition, "not-authorized") == 0)
 		count_guess(c);
-	mem_free(c->tried);
-	c->tried = NULL;
-	sasl_free(c->sasl);
-	c->sasl = NULL;
+	sasl_drop(c);
 	buffer_addf(&b, "<failure xmlns='" SASL_NS "'><%s/>", condition);
 	if (text)
 		buffer_addf(&b, "<text xml:lang='en'>%s</text>", text);
 	buffer_adds(&b, "</failure>");
 	stream_write_text(&c->stream, b.data, b.len);
 	buffer_free(&b);
-	c2s_enter(c, c->stream.ssl ? C2S_SECURE : C2S_OPENING);
-	if (c->failures >= limit || c->attempts >= ATTEMPTS_PER_FAILURE * limit)
-		stream_close(&c->stream, STREAM_POLICY_VIOLATION, "Too many failed attempts.");
+	(void)sasl_is_too_often(c);
 }
 
 void c2s_login_failed(struct c2s *c, const char *condition)
@@ -245,6 +259,12 @@ void c2s_login_done(struct c2s *c, const char *reply)
 
 	c->user = jid_make(sasl_user(c->sasl), c->domain->text, NULL);
 	ASSERT(c->user);
+	if (c2s_claims_another(c, c->user)) {
+		log_info("c2s", c->stream.peer, "login of %s refused: the stream header is from %s",
+		         c->user->text, c->claimed->text);
+		stream_close(&c->stream, STREAM_INVALID_FROM, C2S_CLAIM_TEXT);
+		return;
+	}
 	if (!c->is_guest)
 		gate_succeeded(r->server->gate, &c->stream.address, c->user->text, gate_now());
 	write_sasl(c, "success", reply);
@@ -290,7 +310,6 @@ static void sasl_take_guest(struct c2s *c)
 
 static void sasl_go_on(struct c2s *c, enum sasl_result result, const char *reply)
 {
-
 	switch (result) {
 	case SASL_CHALLENGE:
 		c2s_enter(c, C2S_CHALLENGED);
@@ -332,7 +351,12 @@ void c2s_on_auth(struct c2s *c, struct stanza *st)
 	const char *mechanism = element_get(st->root, "mechanism");
 	struct reactor *r = c->stream.reactor;
 
-	if (!c->offered) { /* RFC 6120 section 6.5.5 */
+	if (c->sasl) { /* RFC 6120 section 6.4.2: it begins anew */
+		sasl_drop(c);
+		if (sasl_is_too_often(c))
+			return;
+	}
+	if (!c->offered) { /* section 6.5.4 */
 		c2s_login_failed(c, "encryption-required");
 		return;
 	}

@@ -53,13 +53,14 @@ struct c2s {
 	bool is_managed;       /* <enable/> has gone to the home: what is said counts there */
 	uint8_t mechanism;     /* enum sasl_mechanism it has logged in by */
 	struct jid *domain;    /* of the stream */
-	struct jid *claimed;   /* the header's from: only answered to */
+	struct jid *claimed;   /* the header's from: answered to, and compared */
 	char *tried;           /* bare address, once named in the present exchange */
 	struct jid *user;      /* bare, once authenticated */
 	struct jid *full;      /* once bound */
 	struct jid *last_to;   /* of the last stanza: most go to the same address again */
 	char *last_to_text;
 	char *bind_id;
+	unsigned binds; /* that were refused */
 	uint64_t session;
 	unsigned home_reactor;     /* of the user's home; it stays there even when the host is removed */
 	uint32_t untaken, unasked; /* cost of the stanzas not credited, and not asked credit for */
@@ -76,6 +77,10 @@ void c2s_enter(struct c2s *c, enum c2s_state state);
 /* The next bytes begin a new stream: our header is owed again, also before an error. */
 void c2s_restart(struct c2s *c);
 
+/* Whether the header that came inside TLS is in the name of somebody else than who has logged in: RFC 6120
+ * section 6.4.6. A guest cannot know his name. */
+#define C2S_CLAIM_TEXT "The 'from' of the stream header is not the account of this login."
+bool c2s_claims_another(const struct c2s *c, const struct jid *user);
 /* Tells the features of the present stream. */
 void c2s_features(struct c2s *c);
 /* An element of the first level, by the table of what may come in this state; takes the reference. */

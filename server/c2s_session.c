@@ -8,6 +8,8 @@
 #include "router.h"
 #include "sm.h"
 
+#define BINDS_MAX 10 /* refused ones; RFC 6120 section 7.7.3 wants 5 to 10 */
+
 /* In the unit of stanza_cost. */
 #define CREDIT_EVERY (32 << 10)  /* between two credits asked of the home */
 #define UNTAKEN_STOP (128 << 10) /* the home has not taken so much: stop reading */
@@ -87,15 +89,8 @@ void c2s_on_bind(struct c2s *c, struct stanza *st)
 	if (resource) {
 		const char *text = element_get_text(resource, &st->arena);
 
-		if (*text) {
-			e->from = jid_with_resource(c->user, text, strlen(text));
-			if (!e->from) { /* section 7.7.2.1 */
-				envelope_free(r, e);
-				c2s_refuse(c, st, BAD_REQUEST,
-				           "This resource is not a valid resourcepart.");
-				return;
-			}
-		}
+		/* RFC 6120 section 7.7.2.1: for one that is none the server makes one. */
+		e->from = jid_with_resource(c->user, text, strlen(text));
 	}
 	c->bind_id = mem_strdup(st->id);
 	c2s_introduce(c, e);
@@ -165,6 +160,8 @@ static void on_unbound(struct c2s *c, const struct envelope *e)
 	c->bind_id = NULL;
 	c2s_drop_early(c);
 	c2s_enter(c, C2S_AUTHENTICATED);
+	if (++c->binds >= BINDS_MAX)
+		stream_close(&c->stream, STREAM_POLICY_VIOLATION, "Too many resources in vain.");
 }
 
 /* Some clients do not wait for the answer to bind. Bounded by the size of one read, because

@@ -167,7 +167,7 @@ static void stream_feed(struct stream *s, const char *data, size_t n)
 	while (n > 0 && !s->is_closing) {
 		size_t taken;
 
-		/* RFC 6120 section 5.3.4: not even white space may follow <starttls/>. What came behind it
+		/* RFC 6120 section 5.3.3: not even white space may follow <starttls/>. What came behind it
 		 * in the clear, in the same read or in the next, is somebody's injection: it gets no
 		 * answer. */
 		if (s->is_starting_tls) {

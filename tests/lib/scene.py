@@ -249,6 +249,11 @@ class Player:
             if value is None or match.match_string(template, value, self.variables, {}) is None:
                 raise Failure("the server's stream header has %s=%r" % (key, value))
 
+    async def step_no_header(self, step, name, key):
+        value = self.named(name)[0].header.get(key)
+        if value is not None:
+            raise Failure("the server's stream header has %s=%r" % (key, value))
+
     async def step_start_tls(self, step, name):
         await self.named(name)[0].start_tls()
 
@@ -554,6 +559,7 @@ STEPS = [
     rule(r"(\S+) dials", P.step_dial),
     rule(r"(\S+) opens a stream(?: with (.+))?", P.step_open_stream),
     rule(r"(\S+) sees a stream header with (.+)", P.step_header),
+    rule(r"(\S+) sees a stream header without (\S+)", P.step_no_header),
     rule(r"(\S+) starts TLS", P.step_start_tls),
     rule(r"(\S+) makes the TLS handshake", P.step_secure),
     rule(r"(\S+) logs in", P.step_authenticate),
