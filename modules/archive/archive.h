@@ -11,9 +11,10 @@
 #define RETRACT_NS "urn:xmpp:message-retract:1"
 #define FULLTEXT_NS "urn:xmpp:fulltext:0"
 
-#define PAGE_MAX 50   /* messages of one page; XEP-0313 section 4.3.1 leaves it to the server */
-#define IDS_MAX 50    /* that one query may name */
-#define SOUGHT_MAX 16 /* words that one query may look for */
+#define PAGE_MAX 50     /* messages of one page; XEP-0313 section 4.3.1 leaves it to the server */
+#define IDS_MAX 50      /* that one query may name */
+#define SOUGHT_MAX 16   /* words that one query may look for */
+#define QUERYID_MAX 256 /* bytes; each result has it */
 
 /* What is asked for: entries with low < id < high. */
 struct query {

@@ -27,8 +27,6 @@
 	      " where e.owner = $1 and e.peer = $2 and e.id > $3 and e.id < $4"                            \
 	      " and $5 in (r.sender, r.recipient) order by e.id" order " limit 51",                        \
 	      order)
-#define IDS(condition)                                                                                     \
-	SHOWN("select id, record, retraction from entry where owner = $1 and id " condition, "")
 
 static const struct sql sql_all[] = {
 	{ .name = "archive_forward", .text = ALL("") },
@@ -48,6 +46,8 @@ static const struct sql sql_full[] = {
  * keeps it from reading all that an owner has instead. SQLite's index has the order of the entries' numbers,
  * which in each archive are in the order of its ids. */
 #define WINDOW "2654208000000000"
+#define OF_CLIENT                                                                                          \
+	" and ($6 = '' or exists (select 1 from record c where c.id = e.record and $6 in (c.sender, c.recipient)))"
 #define SOUGHT(windows, in_window, order)                                                                  \
 	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from (select f.* from"               \
 	" (select coalesce((select id from entry where owner = $1 and id > $2 order by id limit 1), 0)"    \
@@ -57,7 +57,7 @@ static const struct sql sql_full[] = {
 	" cross join lateral (select e.id, e.record, e.retraction from entry e where e.words @@"           \
 	" (replace('''' || replace($4, ' ', ''' & ''') || '''', '*''', ''':*')::tsquery)"                  \
 	" and e.owner + 0 = $1 and " in_window " and e.id > $2 and e.id < $3"                              \
-	" and ($5 = '' or e.peer = $5) order by e.id " order " offset 0) as f limit 51) as e"              \
+	" and ($5 = '' or e.peer = $5)" OF_CLIENT " order by e.id " order " offset 0) as f limit 51) as e" \
 	" left join record r on r.id = e.record left join record t on t.id = e.retraction order by e.id " order
 #define SOUGHT_SQLITE(order)                                                                               \
 	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from entry_words f"                  \
@@ -67,7 +67,8 @@ static const struct sql sql_full[] = {
 	" and f.rowid >= (select n from entry where owner = $1 and id > $2 order by id limit 1)"           \
 	" and f.rowid <= (select n from entry where owner = $1 and id < $3 order by id desc limit 1)"      \
 	" and entry_words match replace('\"' || replace($4, ' ', '\" AND \"') || '\"', '*\"', '\"*')"      \
-	" and ($5 = '' or e.peer = $5) order by f.rowid " order " limit 51"
+	" and ($5 = '' or e.peer = $5) and ($6 = '' or $6 in (r.sender, r.recipient))"                     \
+	" order by f.rowid " order " limit 51"
 
 static const struct sql sql_sought[] = {
 	{ .name = "archive_sought_forward",
@@ -78,11 +79,20 @@ static const struct sql sql_sought[] = {
 	  .sqlite = SOUGHT_SQLITE("desc") },
 };
 
-/* Those that are named alone. */
-static const struct sql sql_ids = {
-	.name = "archive_ids",
-	.text = IDS("= any (string_to_array($2, ',')::bigint[])"),
-	.sqlite = IDS("in (select value from json_each('[' || $2 || ']'))"),
+/* Those that are named alone: no more than a page may have. */
+#define IDS(are_named, order)                                                                              \
+	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from entry e"                        \
+	" left join record r on r.id = e.record left join record t on t.id = e.retraction"                 \
+	" where e.owner = $1 and e.id > $2 and e.id < $3 and e.id " are_named                              \
+	" and ($5 = '' or e.peer = $5) and ($6 = '' or $6 in (r.sender, r.recipient)) order by e.id" order
+#define IDS_PG "= any (string_to_array($4, ',')::bigint[])"
+#define IDS_SQLITE "in (select value from json_each('[' || $4 || ']'))"
+
+static const struct sql sql_ids[] = {
+	{ .name = "archive_ids_forward", .text = IDS(IDS_PG, ""), .sqlite = IDS(IDS_SQLITE, "") },
+	{ .name = "archive_ids_backward",
+	  .text = IDS(IDS_PG, " desc"),
+	  .sqlite = IDS(IDS_SQLITE, " desc") },
 };
 static const struct sql sql_missing = {
 	.name = "archive_missing",
@@ -246,17 +256,21 @@ static enum verdict fetch_page(struct ctx *c)
 {
 	const struct query *q = c->own;
 	int64_t owner = home_account(c->home);
+	bool is_full = q->with && strcmp(q->with, q->with_bare) != 0;
+	const char *bare = q->with ? q->with_bare : "", *full = is_full ? q->with : "";
 
 	if (q->ids)
-		return fetch(c, on_page, &sql_ids, PARAMS(P_INT(owner), P_TEXT(q->ids)));
+		return fetch(c, on_page, &sql_ids[q->is_backward],
+		             PARAMS(P_INT(owner), P_INT(q->low), P_INT(q->high), P_TEXT(q->ids),
+		                    P_TEXT(bare), P_TEXT(full)));
 	if (q->sought && q->low < INT64_MAX)
 		return fetch_long(c, on_page, &sql_sought[q->is_backward],
 		                  PARAMS(P_INT(owner), P_INT(q->low), P_INT(q->high), P_TEXT(q->sought),
-		                         P_TEXT(q->with ? q->with_bare : "")));
+		                         P_TEXT(bare), P_TEXT(full)));
 	if (!q->with)
 		return fetch(c, on_page, &sql_all[q->is_backward],
 		             PARAMS(P_INT(owner), P_INT(q->low), P_INT(q->high)));
-	if (strcmp(q->with, q->with_bare) == 0)
+	if (!is_full)
 		return fetch(c, on_page, &sql_with[q->is_backward],
 		             PARAMS(P_INT(owner), P_TEXT(q->with), P_INT(q->low), P_INT(q->high)));
 	return fetch_long(

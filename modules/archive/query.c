@@ -296,6 +296,10 @@ struct query *query_read(struct ctx *c)
 		read_stray_after(&r, query);
 	q->named = arena_strndup(&c->scratch, r.named.data ? r.named.data : "", r.named.len);
 	buffer_free(&r.named);
+	if (q->ids && q->sought)
+		problem(&r, FEATURE_NOT_IMPLEMENTED, "Words are not looked for among ids.");
+	if (q->queryid && strlen(q->queryid) > QUERYID_MAX)
+		problem(&r, POLICY_VIOLATION, "The id of the query is too long.");
 	if (!r.problem)
 		return q;
 	refuse(c, r.condition, r.problem);
