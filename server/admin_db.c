@@ -37,7 +37,7 @@ static const struct look {
 	bool is_leftover; /* only where no server runs: then nobody is at it */
 } looks[] = {
 	{ &sql_entries, "archive rows of accounts that are gone",
-	  "Sweep them when you like, in portions: schema/README has the statement.", false },
+	  "They go by themselves within a day, when musterd runs.", true },
 	{ &sql_transit, "stanzas on their way", "They go on when musterd starts.", true },
 	{ &sql_import, "rows of imports that did not end", "They are removed when musterd starts.", true },
 	{ &sql_unusable, "accounts without keys, which cannot log in",

@@ -62,7 +62,7 @@ static const struct option store_options[] = {
 	{ ROW(OPT_TIME, store_conf, timeout, "2s"), .min = 100, .max = 600000,
 	  .help = "A database without answer for so long counts as away." },
 	{ ROW(OPT_TIME, store_conf, upkeep, "1d"), .min = 100, .max = 604800000,
-	  .help = "How often what is older than its host keeps it goes (policy archive.keep)." },
+	  .help = "How often what is older than archive.keep goes, and archives of removed accounts." },
 	{ ROW(OPT_PATH, store_conf, spool, SPOOL),
 	  .help = "Directory that keeps messages while the database is away; made when it is missing." },
 	{ ROW(OPT_BYTES, store_conf, spool_bytes, "256M"), .min = 1 * M, .max = INT64_C(1) << 40,

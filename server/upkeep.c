@@ -5,6 +5,7 @@
 #include <inttypes.h>
 
 #include "archive_expire.h"
+#include "archive_sweep.h"
 #include "log.h"
 #include "server.h"
 
@@ -18,8 +19,9 @@ struct upkeep {
 	bool is_working, is_closed;
 	/* of the day's work under way */
 	struct database_session *session;
+	struct sweep *sweep;
 	struct expiry *expiry; /* NULL: nothing is to go */
-	bool is_over;
+	bool is_swept, is_over;
 	char *error;
 };
 
@@ -37,12 +39,24 @@ static struct reactor *upkeep_reactor(const struct upkeep *u)
 static void day_end(struct upkeep *u)
 {
 	database_session_close(u->session);
+	sweep_free(u->sweep);
 	expiry_free(u->expiry);
 	mem_free(u->error);
 	u->session = NULL;
+	u->sweep = NULL;
 	u->expiry = NULL;
 	u->error = NULL;
-	u->is_over = false;
+	u->is_swept = u->is_over = false;
+}
+
+static bool upkeep_step(struct upkeep *u)
+{
+	if (!u->is_swept)
+		return sweep_step(u->sweep, u->session, &u->is_swept, &u->error);
+	if (u->expiry)
+		return expiry_step(u->expiry, u->session, &u->is_over, &u->error);
+	u->is_over = true;
+	return true;
 }
 
 static void on_work(uv_work_t *work)
@@ -56,9 +70,7 @@ static void on_work(uv_work_t *work)
 		    !database_session_run(u->session, &upkeep_parts, NO_PARAMS, NULL, NULL, &u->error))
 			return;
 	}
-	u->is_over = !u->expiry;
-	if (u->expiry && !expiry_step(u->expiry, u->session, &u->is_over, &u->error))
-		return;
+	ASSERT(upkeep_step(u) || u->error);
 }
 
 static void log_day(const struct upkeep *u)
@@ -67,7 +79,11 @@ static void log_day(const struct upkeep *u)
 
 	if (u->error)
 		log_warn("upkeep", NULL, "the day's work on the database goes on tomorrow: %s", u->error);
-	else if (counts && (counts->entries || counts->records || counts->parts))
+	if (sweep_count(u->sweep))
+		log_info("upkeep", NULL,
+		         "archives of accounts that are gone: %" PRIu64 " messages have gone",
+		         sweep_count(u->sweep));
+	if (counts && (counts->entries || counts->records || counts->parts))
 		log_info("upkeep", NULL,
 		         "archives: %" PRIu64 " messages, %" PRIu64 " records and %" PRIu64
 		         " tables of whole months were older than they are kept, and are gone",
@@ -99,9 +115,11 @@ static void on_timer(struct timer *timer)
 	struct upkeep *u = CONTAINER_OF(timer, struct upkeep, timer);
 	struct reactor *r = upkeep_reactor(u);
 
-	if (!u->session)
+	if (!u->session) {
+		u->sweep = sweep_new();
 		u->expiry = expiry_new(r->hosts, NULL, 0, u->server->hooks,
 		                       database_is_postgresql(u->server->db), false);
+	}
 	u->work.data = u;
 	u->is_working = true;
 	ASSERT(uv_queue_work(&r->loop, &u->work, on_work, on_worked) == 0);

@@ -1,5 +1,5 @@
 /* upkeep.h - what the node does for its database each day: on PostgreSQL, the tables of the coming months; archives
- * that are older than their hosts keep them go (archive_expire.h). */
+ * of accounts that are gone go (archive_sweep.h), and what is older than its hosts keep it (archive_expire.h). */
 #ifndef MUSTER_UPKEEP_H
 #define MUSTER_UPKEEP_H
 
