@@ -63,23 +63,12 @@ static void on_forget_taken(struct reactor *r, void *arg)
 	reactor_post_run(r, job->reactor->index, on_done, job);
 }
 
-static struct envelope *forget_new(struct reactor *r, const struct jid *account, const char *farewell)
-{
-	struct envelope *e = envelope_new(r, ENV_FORGET);
-
-	e->home_kind = HOME_USER;
-	e->to = jid_ref(account);
-	e->condition = STREAM_NOT_AUTHORIZED;
-	e->text = farewell;
-	return e;
-}
-
 static void post_forget(struct reactor *r, const struct jid *account, const char *farewell)
 {
 	enum home_kind kind;
 	unsigned target = router_home_of(r, account, &kind);
 
-	reactor_post(r, target, forget_new(r, account, farewell));
+	reactor_post(r, target, home_forget_new(r, account, STREAM_NOT_AUTHORIZED, farewell));
 	groups_follow_account(r, account);
 }
 
@@ -239,7 +228,8 @@ void account_removed(struct ctx *c)
 	while ((item = roster_walk_own(r, NULL))) /* they have been told: the sessions end without a word */
 		roster_remove(r, item);
 	/* Before what waits in the mailbox: that would be recorded for an account that is no more. */
-	home_take_own(c->home, forget_new(c->home->reactor, c->home->jid, "The account is gone."));
+	home_take_own(c->home, home_forget_new(c->home->reactor, c->home->jid, STREAM_NOT_AUTHORIZED,
+	                                       "The account is gone."));
 	groups_follow_account(c->home->reactor, c->home->jid);
 }
 

@@ -467,11 +467,22 @@ void homes_free(struct reactor *r)
 	passes_free(r);
 }
 
+struct envelope *home_forget_new(struct reactor *r, const struct jid *account, uint16_t condition,
+                                 const char *farewell)
+{
+	struct envelope *e = envelope_new(r, ENV_FORGET);
+
+	e->home_kind = HOME_USER;
+	e->to = jid_ref(account);
+	e->condition = condition;
+	e->text = farewell;
+	return e;
+}
+
 /* A removed host's accounts are gone with it. */
 void homes_rehost(struct reactor *r)
 {
 	struct hash_node *n = NULL;
-	struct envelope *e;
 
 	while ((n = hash_walk(&r->homes, n))) {
 		struct home *h = CONTAINER_OF(n, struct home, node);
@@ -479,15 +490,11 @@ void homes_rehost(struct reactor *r)
 		home_read_policy(h);
 		if (h->kind == HOME_HOST || h->kind == HOME_SERVICE)
 			home_free_data(h);
-		if (h->kind != HOME_USER ||
-		    hosts_find(r->hosts, jid_domain(h->jid), jid_domain_len(h->jid)))
-			continue;
-		e = envelope_new(r, ENV_FORGET);
-		e->home_kind = HOME_USER;
-		e->to = jid_ref(h->jid);
-		e->condition = STREAM_HOST_GONE;
-		e->text = "This domain is no longer served here.";
-		reactor_post(r, r->index, e);
+		if (h->kind == HOME_USER &&
+		    !hosts_find(r->hosts, jid_domain(h->jid), jid_domain_len(h->jid)))
+			reactor_post(r, r->index,
+			             home_forget_new(r, h->jid, STREAM_HOST_GONE,
+			                             "This domain is no longer served here."));
 	}
 }
 
@@ -504,16 +511,11 @@ void homes_forget_absents(struct reactor *r)
 
 	while ((n = hash_walk(&r->homes, n))) {
 		struct home *h = CONTAINER_OF(n, struct home, node);
-		struct envelope *e;
 
-		if (h->state != HOME_ABSENT && h->state != HOME_WAKING)
-			continue;
-		e = envelope_new(r, ENV_FORGET);
-		e->home_kind = HOME_USER;
-		e->to = jid_ref(h->jid);
-		e->condition = STREAM_NOT_AUTHORIZED;
-		e->text = "The account has changed.";
-		reactor_post(r, r->index, e);
+		if (h->state == HOME_ABSENT || h->state == HOME_WAKING)
+			reactor_post(
+			    r, r->index,
+			    home_forget_new(r, h->jid, STREAM_NOT_AUTHORIZED, "The account has changed."));
 	}
 }
 

@@ -139,6 +139,9 @@ void homes_regroup(struct reactor *r, int64_t group);
 
 /* What a home sends to itself: at once, or when it is held before all that waits in the mailbox. */
 void home_take_own(struct home *h, struct envelope *e);
+/* What a home believes of its account is not true any more; its sessions end with that. */
+struct envelope *home_forget_new(struct reactor *r, const struct jid *account, uint16_t condition,
+                                 const char *farewell);
 
 /* The host it belongs to, or NULL when that is gone. */
 const struct host *home_host_entry(const struct home *h);

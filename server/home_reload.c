@@ -47,12 +47,7 @@ static enum verdict reload_again(struct home *h)
 /* Before anything else that waits. */
 static void reload_forget(struct home *h, const char *text)
 {
-	struct envelope *e = envelope_new(h->reactor, ENV_FORGET);
-
-	e->to = jid_ref(h->jid);
-	e->condition = STREAM_NOT_AUTHORIZED;
-	e->text = text;
-	home_take_own(h, e);
+	home_take_own(h, home_forget_new(h->reactor, h->jid, STREAM_NOT_AUTHORIZED, text));
 }
 
 static enum verdict reload_next(struct ctx *c);
