@@ -52,17 +52,24 @@ static bool admit_address(struct stream *s)
 	return true;
 }
 
-bool listener_admit(struct stream *s, const char *balancers)
+struct network_address listener_peer(const uv_tcp_t *tcp)
 {
-	const struct limits_conf *limits = &s->reactor->conf->limits;
 	struct sockaddr_storage name = { 0 };
 	struct network_address address;
 	int len = sizeof name;
+
+	if (uv_tcp_getpeername(tcp, (struct sockaddr *)&name, &len) != 0)
+		name.ss_family = AF_UNSPEC;
+	network_of((struct sockaddr *)&name, &address);
+	return address;
+}
+
+bool listener_admit(struct stream *s, const char *balancers)
+{
+	const struct limits_conf *limits = &s->reactor->conf->limits;
+	struct network_address address = listener_peer(&s->tcp);
 	enum gate_answer answer;
 
-	if (uv_tcp_getpeername(&s->tcp, (struct sockaddr *)&name, &len) != 0)
-		name.ss_family = AF_UNSPEC; /* gone already: its first read will tell */
-	network_of((struct sockaddr *)&name, &address);
 	set_address(s, &address);
 	if (balancers && !network_list_has(balancers, &address))
 		return refuse_peer(s, "this listener is for the balancers that its 'proxy' names");

@@ -4,9 +4,9 @@
 #ifndef MUSTER_LISTENER_H
 #define MUSTER_LISTENER_H
 
+#include "network.h"
 #include "reactor.h"
 
-struct network_address;
 struct stream;
 
 /* Opens every listener of the configuration. False, with a sentence that names the place in the file in
@@ -14,6 +14,8 @@ struct stream;
 bool listeners_open(struct reactor *r, char **error) MUST_CHECK;
 void listeners_close(struct reactor *r);
 
+/* Who is at the other end; none when that has gone already, which its first read will tell. */
+struct network_address listener_peer(const uv_tcp_t *tcp);
 /* Counts a connection that was accepted and notes its address; false: it may not come in. With `balancers`
  * its address is known, and counted, later: listener_readdress. */
 bool listener_admit(struct stream *s, const char *balancers) MUST_CHECK;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "gate.h"
+#include "listener.h"
 #include "log.h"
 #include "pass_parts.h"
 #include "server.h"
@@ -462,14 +463,9 @@ static const char *side_admit(struct side *s)
 	struct relay *relay = s->relay;
 	struct gate *gate = relay->reactor->server->gate;
 	const struct limits_conf *limits = &relay->reactor->conf->limits;
-	struct sockaddr_storage name = { 0 };
-	struct network_address address;
-	int len = sizeof name;
+	struct network_address address = listener_peer(&s->tcp);
 	enum gate_answer answer;
 
-	if (uv_tcp_getpeername(&s->tcp, (struct sockaddr *)&name, &len) != 0)
-		name.ss_family = AF_UNSPEC; /* gone already: its first read will tell */
-	network_of((struct sockaddr *)&name, &address);
 	s->counted = network_counted(&address);
 	network_show(&address, s->peer);
 	if (relay->count > conf_of(relay)->connections)
