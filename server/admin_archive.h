@@ -1,7 +1,8 @@
 /* admin_archive.h - what the administrator's commands about archives share. Nobody else includes it but they:
  *
- * admin_archive.c       the work in portions; search and show: one account
- * admin_archive_walk.c  export and statistics: one account, those of a domain, or all
+ * admin_archive.c         the work in portions; arguments, and what answers are made of
+ * admin_archive_find.c    search and show: one account
+ * admin_archive_walk.c    export and statistics: one account, those of a domain, or all
  * admin_archive_expire.c  what is older than it is kept
  *
  * Archives may be large and the database slow about what nobody has read for years. So these commands read by
@@ -50,5 +51,7 @@ bool archive_range_has(const struct archive_range *range, const char *peer, cons
 json_t *archive_time(int64_t id);
 /* Ids are texts in JSON: they have more digits than all programs take for a number. */
 json_t *archive_id(int64_t id);
+/* What there is in each month (stamp_month), by those that have something; `bytes` may be NULL. */
+json_t *archive_months(const uint64_t *messages, const uint64_t *bytes);
 
 #endif

@@ -3,7 +3,6 @@
 #include "admin_archive.h"
 #include "archive_expire.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,21 +24,6 @@ static void on_expire_end(struct archive_job *job)
 	expiry_free(e->expiry);
 }
 
-static json_t *months_json(const uint64_t *months, unsigned count)
-{
-	json_t *list = json_array();
-	char name[16];
-
-	for (unsigned i = 0; i < count; i++) {
-		if (!months[i])
-			continue;
-		snprintf(name, sizeof(name), "%04u-%02u", 1970 + i / 12, i % 12 + 1);
-		json_array_append_new(
-		    list, json_pack("{s:s, s:I}", "month", name, "messages", (json_int_t)months[i]));
-	}
-	return list;
-}
-
 static bool expire_step(struct archive_job *job)
 {
 	struct expire_job *e = CONTAINER_OF(job, struct expire_job, job);
@@ -56,11 +40,11 @@ static bool expire_step(struct archive_job *job)
 	}
 	job->page = json_pack("{s:I}", "done", (json_int_t)(counts->entries + counts->records));
 	if (job->is_over)
-		job->result = json_pack("{s:b, s:o, s:I, s:I, s:I, s:o}", "dry_run", e->is_dry, "before",
-		                        archive_time(expiry_before(e->expiry) << ID_TIME_SHIFT), "messages",
-		                        (json_int_t)counts->entries, "records", (json_int_t)counts->records,
-		                        "tables", (json_int_t)counts->parts, "months",
-		                        months_json(counts->months, EXPIRY_MONTHS));
+		job->result =
+		    json_pack("{s:b, s:o, s:I, s:I, s:I, s:o}", "dry_run", e->is_dry, "before",
+		              archive_time(expiry_before(e->expiry) << ID_TIME_SHIFT), "messages",
+		              (json_int_t)counts->entries, "records", (json_int_t)counts->records, "tables",
+		              (json_int_t)counts->parts, "months", archive_months(counts->months, NULL));
 	return true;
 }
 

@@ -14,6 +14,7 @@
 #include "archive_text.h"
 #include "host.h"
 #include "module.h"
+#include "stamp.h"
 
 #define ACCOUNTS_AT_ONCE 1000
 #define READ_AT_ONCE 500   /* entries, with their messages */
@@ -21,7 +22,6 @@
 #define READS_IN_STEP 100  /* of accounts that have little or nothing */
 #define STEP_BYTES 500000
 #define SHARE 1000 /* of each account in the progress */
-#define MONTHS ((int64_t)230 * 12)
 
 /* ---- statements */
 
@@ -98,10 +98,6 @@ struct account {
 	const char *name;
 };
 
-struct month {
-	int64_t messages, bytes;
-};
-
 struct walk_job {
 	struct archive_job job;
 	/* Reads a portion of the present account from `at` on, and moves that; sets is_read when nothing is there. */
@@ -115,16 +111,17 @@ struct walk_job {
 	unsigned account, account_count;
 	bool is_last_portion;
 	struct arena names;
-	char after[JID_PART_MAX + 1];     /* the last of the portion */
-	bool is_begun, is_read;           /* the present account */
-	int64_t until;                    /* its entries: what is below this, */
-	int64_t at, oldest, newest;       /* what was read last, and which there are */
-	uint64_t total, passed, has_some; /* accounts: of which so many have messages */
-	struct month *months, sum;        /* since 1970; only `sum` for the export */
-	int64_t first, last;              /* of all entries */
-	struct buffer xml;                /* of one message */
-	json_t *part;                     /* the present account's in the page, which owns it; or NULL */
-	size_t bytes;                     /* in the page */
+	char after[JID_PART_MAX + 1];           /* the last of the portion */
+	bool is_begun, is_read;                 /* the present account */
+	int64_t until;                          /* its entries: what is below this, */
+	int64_t at, oldest, newest;             /* what was read last, and which there are */
+	uint64_t total, passed, has_some;       /* accounts: of which so many have messages */
+	uint64_t messages, text_bytes;          /* so far */
+	uint64_t *month_messages, *month_bytes; /* by stamp_month; not for the export */
+	int64_t first, last;                    /* of all entries */
+	struct buffer xml;                      /* of one message */
+	json_t *part; /* the present account's in the page, which owns it; or NULL */
+	size_t bytes; /* in the page */
 };
 
 static void on_walk_end(struct archive_job *job)
@@ -348,8 +345,7 @@ static void export_add(struct walk_job *w, const struct rows *rows, unsigned i)
 		json_object_set_new(message, "taken_back_by", archive_id(rows_int(rows, i, 7)));
 	json_array_append_new(json_object_get(w->part, "messages"), message);
 	w->bytes += w->xml.len;
-	w->sum.messages++;
-	w->sum.bytes += (int64_t)w->xml.len;
+	w->messages++;
 }
 
 static void on_export(void *arg, const struct rows *rows)
@@ -387,7 +383,7 @@ static bool export_step(struct archive_job *job)
 		return false;
 	if (job->is_over)
 		job->result =
-		    json_pack("{s:I, s:I, s:o}", "messages", (json_int_t)w->sum.messages, "accounts",
+		    json_pack("{s:I, s:I, s:o}", "messages", (json_int_t)w->messages, "accounts",
 		              (json_int_t)w->passed, "until",
 		              archive_time(w->range.until < w->begun ? w->range.until : w->begun));
 	return true;
@@ -407,30 +403,20 @@ void admin_archive_export(struct request *r)
 
 /* ---- stats */
 
-static int64_t month_of(int64_t id)
-{
-	time_t seconds = (time_t)((id >> ID_TIME_SHIFT) / 1000000);
-	struct tm utc;
-
-	gmtime_r(&seconds, &utc);
-	int64_t month = (int64_t)(utc.tm_year - 70) * 12 + utc.tm_mon;
-	return month < 0 ? 0 : month < MONTHS ? month : MONTHS - 1;
-}
-
 static void on_stats(void *arg, const struct rows *rows)
 {
 	struct walk_job *w = arg;
 	unsigned count = rows_count(rows);
 
 	for (unsigned i = 0; i < count; i++) {
-		struct month *m = &w->months[month_of(rows_int(rows, i, 0))];
-		int64_t bytes = rows_int(rows, i, 1);
+		unsigned month = stamp_month(rows_int(rows, i, 0) >> ID_TIME_SHIFT);
+		uint64_t bytes = (uint64_t)rows_int(rows, i, 1);
 
-		m->messages++;
-		m->bytes += bytes;
-		w->sum.messages++;
-		w->sum.bytes += bytes;
+		w->month_messages[month]++;
+		w->month_bytes[month] += bytes;
+		w->text_bytes += bytes;
 	}
+	w->messages += count;
 	if (count)
 		w->at = rows_int(rows, count - 1, 0);
 	w->is_read = count == 0;
@@ -442,22 +428,6 @@ static bool stats_read(struct walk_job *w)
 	    &w->job, &sql_stats,
 	    PARAMS(P_INT(w->accounts[w->account].id), P_INT(w->at), P_INT(w->until), P_INT(COUNT_AT_ONCE)),
 	    on_stats, w);
-}
-
-static json_t *months_json(const struct walk_job *w)
-{
-	json_t *list = json_array();
-	char name[16];
-
-	for (int64_t i = 0; i < MONTHS; i++) {
-		if (!w->months[i].messages)
-			continue;
-		snprintf(name, sizeof(name), "%04d-%02d", (int)(1970 + i / 12), (int)(i % 12 + 1));
-		json_array_append_new(list, json_pack("{s:s, s:I, s:I}", "month", name, "messages",
-		                                      (json_int_t)w->months[i].messages, "bytes",
-		                                      (json_int_t)w->months[i].bytes));
-	}
-	return list;
 }
 
 static json_t *time_or_null(int64_t id)
@@ -472,11 +442,12 @@ static bool stats_step(struct archive_job *job)
 	if (!walk_step(job))
 		return false;
 	if (job->is_over)
-		job->result = json_pack("{s:b, s:I, s:I, s:o, s:o, s:I, s:I, s:o}", "is_estimate", 0,
-		                        "messages", (json_int_t)w->sum.messages, "bytes",
-		                        (json_int_t)w->sum.bytes, "oldest", time_or_null(w->first),
-		                        "newest", time_or_null(w->last), "accounts", (json_int_t)w->passed,
-		                        "with_messages", (json_int_t)w->has_some, "months", months_json(w));
+		job->result =
+		    json_pack("{s:b, s:I, s:I, s:o, s:o, s:I, s:I, s:o}", "is_estimate", 0, "messages",
+		              (json_int_t)w->messages, "bytes", (json_int_t)w->text_bytes, "oldest",
+		              time_or_null(w->first), "newest", time_or_null(w->last), "accounts",
+		              (json_int_t)w->passed, "with_messages", (json_int_t)w->has_some, "months",
+		              archive_months(w->month_messages, w->month_bytes));
 	return true;
 }
 
@@ -488,15 +459,15 @@ static void on_estimate(void *arg, const struct rows *rows)
 	for (unsigned i = 0; i < rows_count(rows); i++) {
 		int64_t messages = rows_int(rows, i, 1), bytes = rows_int(rows, i, 2);
 
-		w->sum.messages += messages;
-		w->sum.bytes += bytes;
+		w->messages += (uint64_t)messages;
+		w->text_bytes += (uint64_t)bytes;
 		if (messages)
 			json_array_append_new(
 			    months, json_pack("{s:s, s:I, s:I}", "month", rows_text(rows, i, 0), "messages",
 			                      (json_int_t)messages, "bytes", (json_int_t)bytes));
 	}
 	w->job.result = json_pack("{s:b, s:I, s:I, s:o, s:o, s:o}", "is_estimate", 1, "messages",
-	                          (json_int_t)w->sum.messages, "bytes", (json_int_t)w->sum.bytes, "oldest",
+	                          (json_int_t)w->messages, "bytes", (json_int_t)w->text_bytes, "oldest",
 	                          time_or_null(rows_int(rows, 0, 3)), "newest",
 	                          time_or_null(rows_int(rows, 0, 4)), "months", months);
 }
@@ -518,7 +489,8 @@ void admin_archive_stats(struct request *r)
 	if (!w)
 		return;
 	bool is_all = !request_arg(r, "of"), is_exact = request_bool(r, "exact", false);
-	w->months = arena_zalloc(request_arena(r), (size_t)MONTHS * sizeof(*w->months));
+	w->month_messages = arena_zalloc(request_arena(r), STAMP_MONTHS * sizeof(uint64_t));
+	w->month_bytes = arena_zalloc(request_arena(r), STAMP_MONTHS * sizeof(uint64_t));
 	w->read = stats_read;
 	w->job.step = is_all && !is_exact && database_is_postgresql(srv->db) ? estimate_step : stats_step;
 	archive_start(&w->job, r);

@@ -163,24 +163,14 @@ static void on_owner(void *arg, const struct rows *rows)
 	x->host++;
 }
 
-static void count_month(struct expiry *x, int64_t id)
-{
-	time_t seconds = (time_t)((id >> ID_TIME_SHIFT) / 1000000);
-	struct tm utc;
-
-	gmtime_r(&seconds, &utc);
-	int month = (utc.tm_year - 70) * 12 + utc.tm_mon;
-	x->counts.months[month < 0 ? 0 : month < EXPIRY_MONTHS ? month : EXPIRY_MONTHS - 1]++;
-	x->counts.entries++;
-}
-
 static void on_entries(void *arg, const struct rows *rows)
 {
 	struct expiry *x = arg;
 	unsigned count = rows_count(rows);
 
 	for (unsigned i = 0; i < count; i++)
-		count_month(x, rows_int(rows, i, 0));
+		x->counts.months[stamp_month(rows_int(rows, i, 0) >> ID_TIME_SHIFT)]++;
+	x->counts.entries += count;
 	if (count)
 		x->after = rows_int(rows, count - 1, 0);
 	if (count < ROWS_AT_ONCE)

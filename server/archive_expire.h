@@ -1,4 +1,4 @@
-/* archive_expire.h - what is older than its host keeps it goes: entries, then the records that nobody has any more.
+/* archive_expire.h - what is older than its host keeps it goes: entries, then the records.
  * For the server, which does so each day, and for the administrator's command.
  *
  * It works in portions, by a blocking session (store.h: database_session_open): in the worker pool. What is begun
@@ -7,17 +7,16 @@
 #define MUSTER_ARCHIVE_EXPIRE_H
 
 #include "host.h"
+#include "stamp.h"
 #include "store.h"
 
 struct expiry;
 
-/* Messages by the month of their entry: since 1970. */
-#define EXPIRY_MONTHS (230 * 12)
 struct expiry_counts {
 	uint64_t entries, records;
 	uint64_t
 	    parts; /* tables of PostgreSQL, of a month each, that went whole: their rows are not counted */
-	uint64_t months[EXPIRY_MONTHS];
+	uint64_t months[STAMP_MONTHS]; /* entries by the month they are of */
 };
 
 /* For each of these hosts, by what it sets for itself (policy archive.keep, days) and, where `days` is not 0, by that;

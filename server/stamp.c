@@ -85,3 +85,13 @@ bool stamp_read(const char *text, int64_t *us)
 	*us = ((int64_t)timegm(&tm) - zone) * 1000000 + fraction;
 	return true;
 }
+
+unsigned stamp_month(int64_t us)
+{
+	time_t seconds = (time_t)(us / 1000000);
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	int month = (tm.tm_year - 70) * 12 + tm.tm_mon;
+	return month < 0 ? 0 : month < STAMP_MONTHS ? (unsigned)month : STAMP_MONTHS - 1;
+}

@@ -13,5 +13,8 @@
 const char *stamp_write(int64_t us, char out[STAMP_SIZE]);
 /* And back, in any zone and with any fraction; false when it is none (section 3.2). */
 bool stamp_read(const char *text, int64_t *us) MUST_CHECK;
+/* The month of a time, counted from January 1970; the first and the last take what is beyond them. */
+unsigned stamp_month(int64_t us);
+#define STAMP_MONTHS (230 * 12)
 
 #endif

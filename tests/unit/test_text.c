@@ -170,6 +170,10 @@ static void test_stamp(void **state)
 			fail_msg("took \"%s\"", bad[i]);
 	assert_string_equal(stamp_write(1795343780123456, out), "2026-11-22T10:36:20.123Z");
 	assert_string_equal(stamp_write(0, out), "1970-01-01T00:00:00.000Z");
+	assert_int_equal(stamp_month(0), 0);
+	assert_int_equal(stamp_month(1795343780123456), 56 * 12 + 10);
+	assert_int_equal(stamp_month(-1), 0);
+	assert_int_equal(stamp_month(INT64_MAX), STAMP_MONTHS - 1);
 }
 
 static void test_base64_is_strict(void **state)
