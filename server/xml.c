@@ -6,6 +6,7 @@
  * asks for is counted, and behind the end of a stanza a parser that has grown is replaced by a fresh
  * one that has been shown the same stream header. */
 #include <string.h>
+#include <unistr.h>
 
 #include "xml_parts.h"
 
@@ -200,9 +201,21 @@ void xml_free(struct xml *x)
 
 /* ---- feeding */
 
+/* RFC 6120 section 4.9.3.22: whether what stands there is no UTF-8, or else a character that XML has not. */
+static bool is_bad_utf8(const struct xml *x)
+{
+	int at, size;
+	const char *input = XML_GetInputContext(x->expat, &at, &size);
+	ucs4_t c;
+
+	return input && at < size && u8_mbtoucr(&c, (const uint8_t *)input + at, (size_t)(size - at)) == -1;
+}
+
 static enum xml_error error_of_expat(const struct xml *x)
 {
 	switch (XML_GetErrorCode(x->expat)) {
+	case XML_ERROR_INVALID_TOKEN:
+		return is_bad_utf8(x) ? XML_BAD_ENCODING : XML_NOT_WELL_FORMED;
 	case XML_ERROR_UNDEFINED_ENTITY:
 		return XML_RESTRICTED;
 	case XML_ERROR_UNKNOWN_ENCODING:
