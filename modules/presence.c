@@ -7,16 +7,32 @@
 
 #define DIRECTED_MAX 1000 /* targets of one session that are no contacts */
 
-/* Section 4.7.2.3: an integer from -128 to 127; anything else counts as 0. */
-static int8_t priority_of(struct ctx *c)
+static struct stanza *without_priority(const struct stanza *from)
+{
+	struct stanza *st = stanza_new(STANZA_PRESENCE, PRESENCE_AVAILABLE, from->id);
+
+	if (element_lang(from->root))
+		element_set(st, st->root, "xml:lang", element_lang(from->root));
+	for (const struct element *e = from->root->children; e; e = e->next)
+		if (!element_is(e, "priority", NULL))
+			element_copy(st, st->root, e);
+	return stanza_seal(st);
+}
+
+/* Section 4.7.2.3: an integer from -128 to 127. What is none counts as 0, and so it is told to others. */
+static int8_t read_priority(struct ctx *c)
 {
 	const struct element *e = element_child(c->stanza->root, "priority", NULL);
-	const char *text = e ? element_get_text(e, &c->scratch) : "";
+	const char *text = e ? element_get_text(e, &c->scratch) : "0";
 	char *end;
 	long value = strtol(text, &end, 10);
+	bool is_number = end != text;
 
 	end += strspn(end, " \t\r\n");
-	return *end || value < -128 || value > 127 ? 0 : (int8_t)value;
+	if (is_number && !*end && value >= -128 && value <= 127)
+		return (int8_t)value;
+	ctx_replace(c, without_priority(c->stanza));
+	return 0;
 }
 
 /* ---- directed presence */
@@ -77,7 +93,8 @@ static void to_own_sessions(struct ctx *c, const struct jid *from, struct stanza
 			deliver(c, other, from, home_jid(c->home), stanza_ref(st), 0, 1);
 }
 
-/* Section 4.2.2 and 4.3: the newcomer asks for what it may see. */
+/* Sections 4.2.2 and 4.3: the newcomer asks for what it may see. Within this server the probe names the session, so
+ * that the answer is for that one alone. */
 static void probe_all(struct ctx *c, struct session *s)
 {
 	struct stanza *probe = stanza_presence(PRESENCE_PROBE);
@@ -97,8 +114,9 @@ static enum verdict become_available(struct ctx *c)
 {
 	struct session *s = c->session;
 	bool is_initial = !s->presence;
+	int8_t priority = read_priority(c);
 
-	session_set_presence(c, s, stanza_ref(c->stanza), priority_of(c));
+	session_set_presence(c, s, stanza_ref(c->stanza), priority);
 	to_contacts(c, s->full, c->stanza);
 	to_own_sessions(c, s->full, c->stanza);
 	if (is_initial)
@@ -106,7 +124,7 @@ static enum verdict become_available(struct ctx *c)
 	return DONE;
 }
 
-/* Sections 4.5.2 and 4.6.5: contacts, own sessions, and whoever was told directly; each of them once. */
+/* Sections 4.5.2 and 4.6.3: contacts, own sessions, and whoever was told directly; each of them once. */
 static void become_unavailable(struct ctx *c, struct session *s, struct stanza *st)
 {
 	bool is_broadcast = s->presence != NULL;
@@ -180,7 +198,7 @@ static enum verdict on_probe_of_session(struct ctx *c, const struct session *s)
 	return answer_probe(c, c->to, s && s->presence ? PRESENCE_AVAILABLE : PRESENCE_UNAVAILABLE);
 }
 
-/* Section 4.6.4: who was told directly may ask the same session, whether it is available to all or not. */
+/* Section 4.6.6: who was told directly may ask the same session, whether it is available to all or not. */
 static enum verdict on_probe_of_stranger(struct ctx *c, struct session *s)
 {
 	const struct roster_item *item = roster_find(home_roster(c->home), c->from);
