@@ -12,7 +12,14 @@
 
 #define WAIT_TEXT "Too many wrong passwords. Try again later."
 #define GUESTS_TEXT "Too many guests from your address. Try again later."
-#define ATTEMPTS_PER_FAILURE 20 /* failures of any kind, for each of limits.login_failures */
+#define THIS_MACHINE "127.0.0.0/8 ::" /* as addresses are counted; a socket without any is here, too */
+#define ATTEMPTS_PER_FAILURE 20       /* failures of any kind, for each of limits.login_failures */
+
+/* RFC 6120 section 13.8.3: nobody else on the way may hear a password. */
+static bool is_private(const struct c2s *c)
+{
+	return c->stream.ssl || (!c->require_tls && network_list_has(THIS_MACHINE, &c->stream.address));
+}
 
 /* What this host offers on this stream. It is the same for all accounts, or it would tell which there are. */
 static unsigned mechanisms_of(const struct c2s *c)
@@ -20,7 +27,7 @@ static unsigned mechanisms_of(const struct c2s *c)
 	const struct hosts *hosts = c->stream.reactor->hosts;
 	const struct host *host = hosts_find(hosts, c->domain->text, c->domain->len);
 	const struct host_policy *policy = host ? &host->policy : &hosts->none.policy;
-	unsigned offered = sasl_offer(c->stream.ssl, !c->require_tls);
+	unsigned offered = sasl_offer(c->stream.ssl, is_private(c));
 
 	if (c->opened)
 		offered |= 1U << SASL_EXTERNAL;
@@ -351,18 +358,21 @@ void c2s_on_auth(struct c2s *c, struct stanza *st)
 	const char *mechanism = element_get(st->root, "mechanism");
 	struct reactor *r = c->stream.reactor;
 
+	if (!mechanism)
+		mechanism = "";
 	if (c->sasl) { /* RFC 6120 section 6.4.2: it begins anew */
 		sasl_drop(c);
 		if (sasl_is_too_often(c))
 			return;
 	}
-	if (!c->offered) { /* section 6.5.4 */
+	if (!c->offered ||
+	    (!is_private(c) && strcmp(mechanism, sasl_name(SASL_PLAIN)) == 0)) { /* section 6.5.4 */
 		c2s_login_failed(c, "encryption-required");
 		return;
 	}
 	/* What the host has withdrawn since the features were told cannot be had any more. */
-	c->sasl = sasl_begin(mechanism ? mechanism : "", c->offered & mechanisms_of(c), c->stream.ssl,
-	                     c->domain->text, r->server->secret);
+	c->sasl = sasl_begin(mechanism, c->offered & mechanisms_of(c), c->stream.ssl, c->domain->text,
+	                     r->server->secret);
 	if (!c->sasl) {
 		c2s_login_failed(c, "invalid-mechanism");
 		return;

@@ -187,7 +187,7 @@ const struct option conf_listener_options[] = {
 	  .help = "The TCP port (c2s-tls: default 5223, proxy65: 7777); 0: any that is free." },
 	[LISTENER_TLS_ROW] =
 	{ ROW(OPT_BOOL, listener_conf, require_tls, "true"),
-	  .help = "Refuse to log clients in without TLS." },
+	  .help = "Refuse to log clients in without TLS. Else PLAIN is still for TLS and this machine only." },
 	[LISTENER_PROXY_ROW] =
 	{ ROW(OPT_TEXT, listener_conf, proxy, NULL),
 	  .help = "Balancers that connect here, addresses or networks; each must send the PROXY header." },
