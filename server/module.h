@@ -293,8 +293,8 @@ void session_unacknowledged(const struct session *s, void (*fn)(void *arg, int64
 void stanza_write(struct buffer *b, const struct stanza *st, const struct jid *from, const struct jid *to);
 /* And back: sealed; NULL when it is not one well-formed element. */
 struct stanza *stanza_parse(const char *text, size_t n);
-/* Whether a message is what people say to each other: a body, or one that is encrypted. Typing notices,
- * receipts and the like are no content; rooms record their own talk. */
+/* Whether a message is what people say to each other: a body, or one that is encrypted, a reaction to one, or an
+ * invitation into a room. Typing notices, receipts and the like are no content; rooms record their own talk. */
 bool message_is_content(const struct stanza *st);
 /* What only this server may say: a copy (XEP-0280), a delay in the own host's name, an id in this account's
  * archive. A handler of CHANGE that takes it out of the message in hand; the same for a stanza out of the

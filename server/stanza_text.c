@@ -30,6 +30,21 @@ struct stanza *stanza_parse(const char *text, size_t n)
 	return xml_parse_stanza(text, n);
 }
 
+/* Beside a body. */
+static bool element_is_content(const struct element *e)
+{
+	if (!e->name || !e->ns)
+		return false;
+	if (strcmp(e->name, "encrypted") == 0 || strcmp(e->name, "openpgp") == 0 ||
+	    element_is(e, "reactions", "urn:xmpp:reactions:0")) /* XEP-0444 */
+		return true;
+	if (strcmp(e->name, "x") != 0) /* into a room: by a friend (XEP-0249), or by the room (XEP-0045) */
+		return false;
+	return strcmp(e->ns, "jabber:x:conference") == 0 ||
+	       (strcmp(e->ns, "http://jabber.org/protocol/muc#user") == 0 &&
+	        element_child(e, "invite", e->ns));
+}
+
 bool message_is_content(const struct stanza *st)
 {
 	if (st->type != MESSAGE_CHAT && st->type != MESSAGE_NORMAL)
@@ -37,8 +52,7 @@ bool message_is_content(const struct stanza *st)
 	if (element_child(st->root, "body", NULL))
 		return true;
 	for (const struct element *e = st->root->children; e; e = e->next)
-		if (e->name && e->ns &&
-		    (strcmp(e->name, "encrypted") == 0 || strcmp(e->name, "openpgp") == 0))
+		if (element_is_content(e))
 			return true;
 	return false;
 }
