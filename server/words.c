@@ -19,38 +19,41 @@ static void word_end(struct buffer *b, size_t at, unsigned *count)
 		(*count)++;
 }
 
-/* A letter or digit in lower case; 0: neither. */
-static inline char ascii_word(unsigned char c)
-{
-	unsigned char lower = c | 0x20;
-
-	if ((unsigned char)(lower - 'a') < 26)
-		return (char)lower;
-	return (unsigned char)(c - '0') < 10 ? (char)c : '\0';
-}
+/* Letters and digits of ASCII, in lower case; what is neither is 0. */
+#define LETTER(upper, lower) [upper] = lower, [lower] = lower
+static const char ascii_word[256] = {
+	['0'] = '0',      ['1'] = '1',      ['2'] = '2',      ['3'] = '3',      ['4'] = '4',
+	['5'] = '5',      ['6'] = '6',      ['7'] = '7',      ['8'] = '8',      ['9'] = '9',
+	LETTER('A', 'a'), LETTER('B', 'b'), LETTER('C', 'c'), LETTER('D', 'd'), LETTER('E', 'e'),
+	LETTER('F', 'f'), LETTER('G', 'g'), LETTER('H', 'h'), LETTER('I', 'i'), LETTER('J', 'j'),
+	LETTER('K', 'k'), LETTER('L', 'l'), LETTER('M', 'm'), LETTER('N', 'n'), LETTER('O', 'o'),
+	LETTER('P', 'p'), LETTER('Q', 'q'), LETTER('R', 'r'), LETTER('S', 's'), LETTER('T', 't'),
+	LETTER('U', 'u'), LETTER('V', 'v'), LETTER('W', 'w'), LETTER('X', 'x'), LETTER('Y', 'y'),
+	LETTER('Z', 'z'),
+};
 
 /* Most text is of ASCII. How much of it was. */
 static size_t add_ascii(struct buffer *b, const char *text, unsigned *count)
 {
-	const char *c = text, *word;
+	const unsigned char *c = (const unsigned char *)text, *word;
 
 	buffer_reserve(b, strlen(text) + 2);
 	while (*c && *count < MESSAGE_WORDS_MAX) {
 		size_t at = b->len;
 		char *to = b->data + at, lower;
 
-		while (*c && (unsigned char)*c < 0x80 && !ascii_word((unsigned char)*c))
+		while (*c && *c < 0x80 && !ascii_word[*c])
 			c++;
 		word = c;
 		*to++ = ' ';
-		for (; (lower = ascii_word((unsigned char)*c)); c++)
+		for (; (lower = ascii_word[*c]); c++)
 			*to++ = lower;
-		if ((unsigned char)*c >= 0x80) /* so is this word, perhaps */
-			return (size_t)(word - text);
+		if (*c >= 0x80) /* so is this word, perhaps */
+			return (size_t)(word - (const unsigned char *)text);
 		b->len = (size_t)(to - b->data);
 		word_end(b, at, count);
 	}
-	return (size_t)(c - text);
+	return (size_t)(c - (const unsigned char *)text);
 }
 
 /* Signs that are written without spaces between words. */
