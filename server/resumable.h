@@ -4,7 +4,8 @@
  *
  * IQs, presence and messages that are not recorded write no h of their own, so after kill -9 it may be lower than what
  * the client was told, by such stanzas alone: to send one of those again puts nothing on record twice, and is not worth
- * a write for each. Nor does <enabled/> wait for the row: it is in the database before any record that counts on it. */
+ * a write for each. Nor does <enabled/> wait for the row: it is in the database before any record that counts on it. So
+ * where kill -9 came before that, and <failed/> has no h, it would have been 0. */
 #ifndef MUSTER_RESUMABLE_H
 #define MUSTER_RESUMABLE_H
 
