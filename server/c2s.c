@@ -212,8 +212,12 @@ static const struct rule rules[] = {
 	{ C2S_BOUND, SM_NS, "r", c2s_on_manage },
 	{ C2S_BOUND, SM_NS, "a", c2s_on_manage },
 	{ C2S_BOUND, SM_NS, "enable", c2s_on_manage },
+	{ C2S_BINDING, SM_NS, "r", c2s_on_early },
+	{ C2S_BINDING, SM_NS, "a", c2s_on_early },
 	{ C2S_BINDING, SM_NS, "enable", c2s_on_early },
 	{ C2S_AUTHENTICATED, SM_NS, "resume", c2s_on_resume },
+	{ ~0U ^ C2S_LOOKING, SM_NS, "r", c2s_on_unmanaged },
+	{ ~0U ^ C2S_LOOKING, SM_NS, "a", c2s_on_unmanaged },
 	{ ~0U ^ C2S_LOOKING, SM_NS, "enable", c2s_on_unmanaged },
 	{ ~0U ^ C2S_LOOKING, SM_NS, "resume", c2s_on_unmanaged },
 };
