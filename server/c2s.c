@@ -1,5 +1,5 @@
 /* c2s.c - client streams: negotiation as a table, headers, features and STARTTLS (RFC 6120 sections 4 and
- * 5). The states stand in c2s_parts.h. */
+ * 5). c2s_parts.h has the states, and says which file of c2s does what. */
 #include "c2s.h"
 
 #include <string.h>
@@ -326,5 +326,5 @@ void c2s_accept(struct reactor *r, uv_stream_t *listener, bool direct, bool requ
 		return;
 	list_init(&c2s_of(s)->login_node);
 	c2s_of(s)->require_tls = require_tls;
-	c2s_of(s)->state = C2S_OPENING;
+	c2s_enter(c2s_of(s), C2S_OPENING);
 }

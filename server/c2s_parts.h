@@ -16,7 +16,8 @@
 #define SASL_NS "urn:ietf:params:xml:ns:xmpp-sasl"
 #define BIND_NS "urn:ietf:params:xml:ns:xmpp-bind"
 
-/* OPENING -> (LOOKING) -> SECURE -> (CHALLENGED, CHECKING) -> AUTHENTICATED -> BINDING -> BOUND */
+/* OPENING -> SECURE -> (LOOKING -> SECURE) -> CHECKING, CHALLENGED -> AUTHENTICATED -> BINDING -> BOUND. Where TLS
+ * is not required a client may authenticate in OPENING too. */
 enum c2s_state {
 	C2S_OPENING = 1, /* no TLS yet */
 	C2S_SECURE = 2,  /* may authenticate */

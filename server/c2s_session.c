@@ -16,7 +16,7 @@
 #define GUEST_TEXT "A guest may write within this domain only."
 #define HOST_GONE_TEXT "This domain is no longer served here."
 
-/* ---- bind */
+/* ---- answers that need no home */
 
 /* What the stream says in answer to a stanza; NULL: nothing. With stream management the home writes it. */
 static void c2s_say(struct c2s *c, struct stanza *answer, const struct jid *from)
@@ -27,7 +27,7 @@ static void c2s_say(struct c2s *c, struct stanza *answer, const struct jid *from
 		stream_write(&c->stream, answer, from, c->full ? c->full : c->user);
 }
 
-/* An error answer straight from the stream, without any home: the stanza could not enter one. */
+/* An error answer straight from the stream: the stanza could not enter a home. */
 static void c2s_refuse(struct c2s *c, struct stanza *st, enum stanza_condition condition, const char *text)
 {
 	struct jid *from;
@@ -40,6 +40,8 @@ static void c2s_refuse(struct c2s *c, struct stanza *st, enum stanza_condition c
 	c2s_say(c, stanza_error(st, condition, text), from ? from : c->user);
 	jid_unref(from);
 }
+
+/* ---- bind */
 
 /* The server itself or the account: what may be spoken to before there is a resource. */
 static bool is_for_server(const struct c2s *c, const char *to)
@@ -181,7 +183,7 @@ void c2s_on_early(struct c2s *c, struct stanza *st)
 /* ---- stanzas of a bound session */
 
 /* RFC 6120 section 8.1.2.1: a `from` that is not the client's own ends the stream. */
-static bool from_is_own(const struct c2s *c, const char *from)
+static bool is_own_from(const struct c2s *c, const char *from)
 {
 	struct jid *j;
 	bool is_own;
@@ -238,7 +240,7 @@ static void c2s_route(struct c2s *c, struct stanza *st)
 	struct envelope *e;
 	struct jid *to;
 
-	if (!from_is_own(c, st->from)) {
+	if (!is_own_from(c, st->from)) {
 		stream_close(&c->stream, STREAM_INVALID_FROM, NULL);
 		stanza_unref(st);
 		return;
@@ -330,6 +332,6 @@ void c2s_detach(struct stream *s)
 	e->session = c->session;
 	e->stream = s->id;
 	e->is_farewell = s->is_farewell;
-	e->count = s->kept_written;
+	e->count = s->managed_written;
 	reactor_post(s->reactor, c->home_reactor, e);
 }

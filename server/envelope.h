@@ -50,10 +50,10 @@ struct envelope {
 	bool is_spooled;   /* its rows may still be in the spool of the reactor that it comes from, which
 	                       is stream_reactor then */
 	bool wants_credit; /* OUT: answer with ENV_CREDIT when taken */
-	bool is_kept;      /* ENV_WRITE: by a session that counts it, and has it until it is acknowledged */
-	bool is_farewell;  /* ENV_DETACH: the client has closed the stream */
+	bool is_managed;  /* ENV_WRITE: its session counts it, and has it until it is acknowledged (sm.h) */
+	bool is_farewell; /* ENV_DETACH: the client has closed the stream */
 	uint16_t condition; /* enum stream_condition */
-	uint32_t count;
+	uint32_t count;     /* credit, copies (deliver), h or stanzas that were written, by its kind */
 	uint32_t stream_reactor;
 	uint64_t stream, session;
 	struct jid *from, *to; /* references */
@@ -61,7 +61,7 @@ struct envelope {
 	uint64_t trace;
 	uint64_t ticket; /* nothing that follows from it may leave this reactor before that group commits */
 	int64_t record;  /* id of its record, 0: not on record */
-	int64_t entry;   /* id in the recipient's index */
+	int64_t entry;   /* id in the recipient's index, 0: it has none */
 	int64_t transit; /* id of its transit row, 0: none */
 	uint64_t number; /* of its client's stanzas, as stream management counts them; 0: not counted */
 	const char *text; /* static: ENV_CLOSE's explanation */

@@ -52,7 +52,7 @@ struct home {
 	uint8_t record;   /* enum record_policy: the host's, as of the present hosts snapshot */
 	uint8_t hints;    /* the ones that the host obeys: a bit each, by enum hint */
 	int64_t account;
-	int64_t newest_entry; /* its newest index id */
+	int64_t newest_entry; /* the id of its newest entry */
 	int64_t forgotten;    /* when it forgot an account: what this one had not written yet is nobody's */
 	struct list sessions;
 	unsigned session_count, managed; /* all of them; those with stream management */
@@ -259,9 +259,10 @@ bool session_is_waiting(const struct session *s); /* it has no stream now */
 void session_return_unacked(struct session *s);
 /* A stanza of a client arrives: gets its number where its session counts. */
 void session_arrived(struct home *h, struct envelope *e);
-/* Number n of that session's client has been handled, but for the commit of `ticket`. */
-void session_taken(struct home *h, uint64_t session, uint64_t n, uint64_t ticket);
-/* It has come past KEEP and waits in the outbox. */
+/* These two say what has become of number n of that session's client, in the words of sm.h. It is done, but for
+ * the commit of `ticket`. */
+void session_done(struct home *h, uint64_t session, uint64_t n, uint64_t ticket);
+/* It is kept: it has come past KEEP and waits in the outbox. */
 void session_kept(struct home *h, uint64_t session, uint64_t n);
 /* The write records it: h goes with that. */
 void session_record(struct home *h, uint64_t session, struct write *w, uint64_t n);

@@ -120,7 +120,7 @@ static void mailbox_fold(struct home *h, const struct envelope *latest)
 		if (old->wants_credit)
 			home_credit(h, old);
 		if (old->number)
-			session_taken(h, old->session, old->number, 0);
+			session_done(h, old->session, old->number, 0);
 		envelope_free(h->reactor, old);
 		return;
 	}

@@ -8,7 +8,9 @@
  *
  * Words. home: the single owner of the live state of one address (a user, a served host ...), which
  * handles one stanza at a time. pass: a stanza's way through one home: OUT of the home of its sender,
- * IN to the home of its recipient. ctx: that stanza in that home, with scratch memory of its own. */
+ * IN to the home of its recipient. ctx: that stanza in that home, with scratch memory of its own. record: a
+ * message as it is stored, once; entry: an account's own row for it, in that account's index. transit: on its way
+ * to another home, and so in the database. ARCHITECTURE has more of them at its top. */
 #ifndef MUSTER_MODULE_H
 #define MUSTER_MODULE_H
 
@@ -40,9 +42,9 @@ struct session;
 enum home_kind {
 	HOME_HOST = 1, /* a served domain: no state of its own */
 	HOME_USER = 2, /* local@domain of a served domain */
-	HOME_ROOM = 4,
+	HOME_ROOM = 4, /* this one and the next: not yet */
 	HOME_COMPONENT = 8,
-	HOME_REMOTE = 16,
+	HOME_REMOTE = 16, /* a domain that is not served here: it has no home yet */
 	HOME_SERVICE = 32 /* an address that a module owns below each served domain; without state too */
 };
 
@@ -56,7 +58,7 @@ enum stage {
 	GUARD,  /* may refuse: limits, policy, blocking */
 	CHANGE, /* strips forged elements, adds ids */
 	KEEP,   /* puts it on record */
-	COPY,   /* carbons, push */
+	COPY,   /* tells others of it: carbons of what goes out */
 	ACT     /* delivers, answers */
 };
 
@@ -87,7 +89,7 @@ struct ctx {
 };
 
 typedef enum verdict handler(struct ctx *c);
-/* Continuation of fetch, change and load. Look at rows_status first. */
+/* Continuation of fetch, hold and change, and of EVENT_LOAD. Look at rows_status first. */
 typedef enum verdict rows_handler(struct ctx *c, const struct rows *r);
 
 /* ---- what a module hooks into. Use the macros below. */
@@ -170,10 +172,10 @@ struct module {
 	const char *const *features;        /* service discovery, NULL-terminated, or NULL */
 	const char *const *stream_features; /* whole elements offered after login, or NULL */
 	const struct hook *hooks;
-	const struct option *options; /* or NULL */
-	size_t options_size;
+	const struct option *options;  /* keys of muster.conf, for all hosts; or NULL */
+	size_t options_size;           /* of the struct that they fill: module_options */
 	const struct option *policies; /* what each host may set for itself, "NAME.OPTION"; or NULL */
-	size_t policies_size;
+	size_t policies_size;          /* of the struct that they fill: module_policy */
 	const char *service; /* "proxy": the module owns the address proxy.DOMAIN of each host; or NULL */
 	/* Whether the host of this home has that address: where not, it answers service-unavailable to
 	 * everything, and disco does not list it. NULL: each has it. */
@@ -249,7 +251,7 @@ struct session {
 	int8_t priority;
 	bool wants_roster;       /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
 	bool wants_blocks;       /* has asked for the block list: gets pushes (XEP-0191 section 3.3) */
-	uint8_t archive_queries; /* such questions that have no answer yet */
+	uint8_t archive_queries; /* of its client that have no answer yet (XEP-0313) */
 	bool wants_carbons;      /* gets copies of what other sessions send and get (XEP-0280) */
 	bool is_inactive;        /* nobody looks at its client: not to be told to others */
 	bool is_ending;          /* its stream is gone */
@@ -380,7 +382,8 @@ int64_t now_us(const struct ctx *c);
  * (whoever calls often asks first whether it is set already). A home with a timer set does not sleep. */
 void home_timer(struct ctx *c, handler *run, unsigned ms);
 
-/* ---- record ids: an index id is time plus random bits, above the owner's newest (XEP-0313). */
+/* ---- ids of records and entries: both begin with the time. A record's is unique on the node. An entry's is
+ * above its owner's newest, and ends in random bits, as clients see it (XEP-0313). */
 #define ID_TIME_SHIFT 10 /* an id >> this is its time in Unix microseconds */
 int64_t entry_id_new(struct ctx *c);
 int64_t home_newest_entry(const struct home *h); /* the last one that it has made; reads see it */

@@ -68,7 +68,7 @@ void pass_end(struct pass *p)
 	if (p->envelope && p->ctx.dir == IN && p->envelope->transit)
 		transit_end(p->ctx.home->reactor, p->envelope); /* nobody has claimed it */
 	if (p->number)
-		session_taken(p->ctx.home, p->sender, p->number, p->ticket);
+		session_done(p->ctx.home, p->sender, p->number, p->ticket);
 	p->is_ended = true;
 	if (p->writes == 0)
 		pass_free(p);
@@ -218,11 +218,11 @@ static bool pass_is_before_copy(const struct pass *p)
 void pass_go(struct pass *p)
 {
 	enum verdict v = PASS;
-	bool is_kept =
-	    false; /* behind KEEP, and has waited: nothing that is done from here on makes it wait again */
+	bool is_behind_keep =
+	    false; /* ... and has waited: nothing that is done there makes it wait again */
 
 	while (v == PASS) {
-		if (!is_kept && !pass_is_before_copy(p)) {
+		if (!is_behind_keep && !pass_is_before_copy(p)) {
 			if (pass_must_wait(p)) {
 				if (p->number && p->stored == STORE_OK)
 					session_kept(p->ctx.home, p->sender, p->number);
@@ -233,7 +233,7 @@ void pass_go(struct pass *p)
 				v = pass_fail(p);
 				break;
 			}
-			is_kept = true;
+			is_behind_keep = true;
 		}
 		v = pass_step(p);
 	}

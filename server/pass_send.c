@@ -142,7 +142,7 @@ static bool is_served(struct ctx *c, const struct jid *to)
 	return kind != HOME_REMOTE;
 }
 
-static struct envelope *pass_keep(struct pass *p, struct envelope *e)
+static struct envelope *pass_defer(struct pass *p, struct envelope *e)
 {
 	*p->after_tail = e;
 	p->after_tail = &e->next;
@@ -151,13 +151,13 @@ static struct envelope *pass_keep(struct pass *p, struct envelope *e)
 
 void route_after(struct ctx *c, const struct jid *from, const struct jid *to, struct stanza *st)
 {
-	pass_keep(pass_of(c), envelope_to(c, from, to, st));
+	pass_defer(pass_of(c), envelope_to(c, from, to, st));
 }
 
 void route_with(struct ctx *c, struct write *w, const struct jid *from, const struct jid *to,
                 struct stanza *st)
 {
-	struct envelope *e = pass_keep(pass_of(c), envelope_to(c, from, to, st));
+	struct envelope *e = pass_defer(pass_of(c), envelope_to(c, from, to, st));
 
 	if (!is_served(c, to)) /* a row for nobody would stay for ever */
 		return;

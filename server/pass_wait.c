@@ -18,8 +18,8 @@ void *ctx_new(struct ctx *c, size_t size)
 	return arena_zalloc(&c->scratch, size);
 }
 
-/* What route_with and route_after kept: sent after the commit, dropped when there was none. */
-static void pass_send_kept(struct pass *p, bool is_committed)
+/* What route_with and route_after have deferred: sent after the commit, dropped when there was none. */
+static void pass_send_deferred(struct pass *p, bool is_committed)
 {
 	struct envelope *e;
 
@@ -46,7 +46,7 @@ void pass_on_rows(void *arg, const struct rows *rows)
 	p->then = NULL;
 	p->is_released = false; /* others have had their turn meanwhile */
 	pass_find_session(p);
-	pass_send_kept(p, rows_status(rows) == STORE_OK);
+	pass_send_deferred(p, rows_status(rows) == STORE_OK);
 	v = then(&p->ctx, rows);
 	if (v == HELD)
 		return;
@@ -115,7 +115,7 @@ enum verdict change(struct ctx *c, struct write *w, rows_handler *then)
 	ASSERT(!p->then);
 	if (store_is_away(h->reactor->store) && !p->is_arriving) {
 		write_drop(w);
-		pass_send_kept(p, false);
+		pass_send_deferred(p, false);
 		return c->stanza ? refuse(c, RESOURCE_CONSTRAINT, "The database is away; try again later.")
 		                 : DONE;
 	}

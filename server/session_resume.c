@@ -191,7 +191,7 @@ static void send_again(struct session *s)
 		e->from = u->from ? jid_ref(u->from) : NULL;
 		e->to = u->to ? jid_ref(u->to) : NULL;
 		e->entry = u->entry;
-		e->is_kept = true;
+		e->is_managed = true;
 		reactor_post(r, s->stream_reactor, e);
 	}
 }

@@ -4,7 +4,7 @@
  *
  * What leaves for the session gets its number in session_write, behind <enabled/>. What comes from its client is
  * numbered when it arrives (session_arrived), kept when it waits in the outbox with its record on the way
- * (session_kept), and done when its pass has ended (session_taken). */
+ * (session_kept), and done when its pass has ended (session_done). */
 #include <string.h>
 
 #include "csi.h"
@@ -49,7 +49,7 @@ struct stanza *sm_failed(enum stanza_condition condition)
 
 /* ---- what its client sends */
 
-/* It also tells what the home need not wait for: what has come is handled, and nobody has been told. */
+/* <a/>, with h as of the last look at it. */
 static void tell_handled(struct session *s)
 {
 	struct stanza *a = stanza_new_other("a", SM_NS);
@@ -98,7 +98,7 @@ void session_arrived(struct home *h, struct envelope *e)
 		e->number = sm_in_arrive(&s->sm->in);
 }
 
-void session_taken(struct home *h, uint64_t session, uint64_t number, uint64_t ticket)
+void session_done(struct home *h, uint64_t session, uint64_t number, uint64_t ticket)
 {
 	struct session *s = session_by_id(h, session);
 
@@ -218,7 +218,7 @@ void sm_write(struct session *s, struct envelope *e)
 	sm->unasked++;
 	sm->unasked_bytes += e->stanza->bytes_len;
 	e->count = 0;
-	e->is_kept = true;
+	e->is_managed = true;
 	if (s->stream_id)
 		reactor_post(r, s->stream_reactor, e);
 	else
@@ -398,7 +398,7 @@ void session_refused(struct home *h, struct envelope *e)
 		return;
 	}
 	if (s->sm)
-		session_taken(h, s->id, sm_in_arrive(&s->sm->in), 0);
+		session_done(h, s->id, sm_in_arrive(&s->sm->in), 0);
 	if (!e->stanza) {
 		envelope_free(h->reactor, e);
 		return;

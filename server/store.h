@@ -152,7 +152,7 @@ void store_read(struct store *s, uint64_t after, const struct sql *sql, const st
 /* A write: statements that stand or fall together. Every write is safe to repeat: after a lost
  * connection, when nobody knows whether the group was committed, the whole group is sent again. */
 struct write;
-/* `key`: writes with the same key in one group also stand or fall together (a record and the index rows
+/* `key`: writes with the same key in one group also stand or fall together (a record and the entries
  * that name it); 0: none. */
 struct write *write_new(struct store *s, uint64_t key);
 void write_add(struct write *w, const struct sql *sql, const struct param *params, unsigned count);

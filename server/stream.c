@@ -215,7 +215,7 @@ static void stream_end(struct stream *s, enum stream_condition condition, const 
 	stream_count(s, COUNT_CLOSING);
 	s->reactor->counts.stream_errors[condition]++;
 	/* The session will want to know what was written before the farewell: soon that is all. */
-	if (!s->is_farewell || s->kept_taken == s->kept_written)
+	if (!s->is_farewell || s->managed_taken == s->managed_written)
 		stream_detach(s);
 	if (condition != STREAM_FINE) {
 		log_debug(s->protocol->name, s->peer, "stream error %s: %s", condition_names[condition],

@@ -131,12 +131,12 @@ struct stream {
 	bool is_admitted;  /* counted by the gate */
 	bool is_addressed; /* counted for its address too */
 	bool is_closing;
-	bool is_farewell; /* the peer has closed its side of the stream, not only the connection */
-	uint32_t kept_taken,
-	    kept_written; /* of what its session counts (XEP-0198): taken, and in the socket */
-	bool is_detached; /* the protocol has told the home */
-	bool is_watched;  /* limits.idle_stream applies */
-	bool is_asked;    /* is_watched: it was asked something, and has said nothing since */
+	bool is_farewell;         /* the peer has closed its side of the stream, not only the connection */
+	uint32_t managed_taken;   /* stanzas that its session counts (XEP-0198): in the queue or written */
+	uint32_t managed_written; /* ... and in the socket */
+	bool is_detached;         /* the protocol has told the home */
+	bool is_watched;          /* limits.idle_stream applies */
+	bool is_asked;            /* is_watched: it was asked something, and has said nothing since */
 	bool is_shut;
 	bool is_eof; /* the peer's side is closed */
 	bool is_dead;

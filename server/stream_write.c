@@ -25,8 +25,8 @@ struct out {
 	int64_t entry;
 	uint64_t session; /* OUT_MARK */
 	uint32_t copies;
-	bool is_kept; /* as in the envelope */
-	char text[];  /* OUT_TEXT */
+	bool is_managed; /* as in the envelope */
+	char text[];     /* OUT_TEXT */
 };
 
 /* What the socket did not take. */
@@ -188,8 +188,8 @@ void stream_take_write(struct reactor *r, struct stream *s, struct envelope *e)
 		o = out_of_stanza(e->stanza, e->from, e->to);
 		o->entry = e->entry;
 		o->copies = e->count;
-		o->is_kept = e->is_kept;
-		s->kept_taken += e->is_kept;
+		o->is_managed = e->is_managed;
+		s->managed_taken += e->is_managed;
 		stream_queue(s, o);
 	} else if (e->count && message_returns(e->stanza)) { /* too late */
 		return_message(r, e->stanza, e->from, e->to, e->entry, e->count);
@@ -229,7 +229,7 @@ static void stream_wrote(struct stream *s)
 			out_settle(r, o);
 		else if (o->kind == OUT_STANZA && o->stanza->kind < STANZA_OTHER)
 			stream_count_written(s, o->stanza->kind);
-		s->kept_written += o->is_kept;
+		s->managed_written += o->is_managed;
 		s->queued_bytes -= o->bytes + OUT_OVERHEAD;
 		r->counts.unwritten -= o->bytes + OUT_OVERHEAD;
 		out_free(o);

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* XEP-0030 section 8: an account tells itself and those who may see its presence, nobody else; and to those
- * it is as if there were no such account. */
+/* XEP-0030 section 8: an account tells itself and those who may see its presence. To all others it is as if there
+ * were no such account. */
 static bool may_ask(struct ctx *c)
 {
 	return home_kind(c->home) != HOME_USER || is_from_owner(c) ||

@@ -22,9 +22,10 @@ struct offline {
 	int64_t replayed; /* the last one that has been read */
 	int64_t known;    /* the newest when it was read */
 	uint64_t getter;  /* id of the session to which it goes, or to which the last one went */
-	uint64_t reader;  /* id of the session that is to write a page before the next one is read; or 0 */
-	unsigned waited;  /* for it: ticks */
-	uint64_t stuck;   /* id of a session that has not, so that another one goes on; or 0 */
+	uint64_t
+	    reader; /* id of the session that must have written a page before the next one is read; or 0 */
+	unsigned waited; /* for it: ticks */
+	uint64_t stuck;  /* id of a session that has not, so that another one goes on; or 0 */
 	struct ids {
 		int64_t *list;
 		unsigned count;
@@ -64,7 +65,7 @@ bool offline_may_deliver(struct ctx *c, const struct session *s);
 void offline_note(struct ctx *c, unsigned copies);
 /* A copy has come back: true when it was the last of them, so that nobody has the message. */
 bool offline_all_returned(struct ctx *c);
-/* To whom a replay goes. */
+/* To whom a replay goes, or would go: `getter`, as long as that is here. */
 struct session *offline_reader(struct ctx *c);
 /* It was a carbon copy that has come back last: the message is left to a replay. */
 enum verdict offline_again(struct ctx *c);

@@ -251,7 +251,7 @@ static void write_one(struct play *p)
 
 	if (e->kind == ENV_WRITE && e->stanza->kind != STANZA_OTHER)
 		p->handled++;
-	p->kept_written += e->is_kept;
+	p->kept_written += e->is_managed;
 	if (e->kind == ENV_SETTLE)
 		client_post_home(p, client_to_home(p, ENV_SETTLED));
 	else if (e->kind == ENV_ASK)
