@@ -135,45 +135,35 @@ void hosts_unref(struct hosts *h)
 }
 
 /* Like strcmp, for a name that does not end with a zero. */
-static int compare_name(const char *name, size_t n, const struct jid *j)
-{
-	int order = strncmp(name, j->text, n);
+struct wanted {
+	const char *domain;
+	size_t n;
+};
 
-	return order == 0 && j->len > n ? -1 : order;
+static int compare_name(const struct wanted *wanted, const struct jid *j)
+{
+	int order = strncmp(wanted->domain, j->text, wanted->n);
+
+	return order == 0 && j->len > wanted->n ? -1 : order;
+}
+
+static int compare_host(const void *wanted, const void *host)
+{
+	return compare_name(wanted, ((const struct host *)host)->jid);
+}
+
+static int compare_service(const void *wanted, const void *service)
+{
+	return compare_name(wanted, ((const struct service *)service)->jid);
 }
 
 const struct host *hosts_find(const struct hosts *h, const char *domain, size_t n)
 {
-	unsigned low = 0, high = h->count;
-
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
-		int order = compare_name(domain, n, h->list[middle].jid);
-
-		if (order == 0)
-			return &h->list[middle];
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return NULL;
+	return bsearch(&(struct wanted){ domain, n }, h->list, h->count, sizeof *h->list, compare_host);
 }
 
 const struct service *hosts_find_service(const struct hosts *h, const char *domain, size_t n)
 {
-	unsigned low = 0, high = h->service_count;
-
-	while (low < high) {
-		unsigned middle = (low + high) / 2;
-		int order = compare_name(domain, n, h->services[middle].jid);
-
-		if (order == 0)
-			return &h->services[middle];
-		if (order < 0)
-			high = middle;
-		else
-			low = middle + 1;
-	}
-	return NULL;
+	return bsearch(&(struct wanted){ domain, n }, h->services, h->service_count, sizeof *h->services,
+	               compare_service);
 }
