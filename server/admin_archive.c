@@ -28,17 +28,23 @@ bool archive_refuse(struct archive_job *job, enum control_code code, const char 
 	return false;
 }
 
+/* Takes the sentence. */
+static bool refuse_away(struct archive_job *job, char *sentence)
+{
+	archive_refuse(job, CONTROL_AWAY,
+	               "Look with \"musterctl status\" how the database is, then try again.", "%s.",
+	               sentence);
+	mem_free(sentence);
+	return false;
+}
+
 bool archive_run(struct archive_job *job, const struct sql *sql, const struct param *params, unsigned count,
                  store_rows_fn *fn, void *arg)
 {
 	char *error = NULL;
 
-	if (database_session_run(job->session, sql, params, count, fn, arg, &error))
-		return true;
-	archive_refuse(job, CONTROL_AWAY,
-	               "Look with \"musterctl status\" how the database is, then try again.", "%s.", error);
-	mem_free(error);
-	return false;
+	return database_session_run(job->session, sql, params, count, fn, arg, &error) ||
+	       refuse_away(job, error);
 }
 
 static bool session_open(struct archive_job *job)
@@ -47,12 +53,7 @@ static bool session_open(struct archive_job *job)
 	char *error = NULL;
 
 	job->session = database_session_open(srv->db, job->at_one_moment, &error);
-	if (job->session)
-		return true;
-	archive_refuse(job, CONTROL_AWAY,
-	               "Look with \"musterctl status\" how the database is, then try again.", "%s.", error);
-	mem_free(error);
-	return false;
+	return job->session || refuse_away(job, error);
 }
 
 static void on_work(uv_work_t *work)

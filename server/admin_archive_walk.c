@@ -241,6 +241,14 @@ static bool account_begin(struct walk_job *w)
 	                   PARAMS(P_INT(owner), P_INT(w->range.since), P_INT(w->until)), on_range, w);
 }
 
+/* Behind these rows, whose first column is the entry's id; or they were none. */
+static void walk_on(struct walk_job *w, const struct rows *rows)
+{
+	w->is_read = rows_count(rows) == 0;
+	if (!w->is_read)
+		w->at = rows_int(rows, rows_count(rows) - 1, 0);
+}
+
 /* In thousandths of accounts: of the present one by time. */
 static json_int_t walk_done(const struct walk_job *w)
 {
@@ -355,9 +363,7 @@ static void on_export(void *arg, const struct rows *rows)
 
 	for (unsigned i = 0; i < count; i++)
 		export_add(w, rows, i);
-	if (count)
-		w->at = rows_int(rows, count - 1, 0);
-	w->is_read = count == 0;
+	walk_on(w, rows);
 }
 
 static bool export_read(struct walk_job *w)
@@ -417,9 +423,7 @@ static void on_stats(void *arg, const struct rows *rows)
 		w->text_bytes += bytes;
 	}
 	w->messages += count;
-	if (count)
-		w->at = rows_int(rows, count - 1, 0);
-	w->is_read = count == 0;
+	walk_on(w, rows);
 }
 
 static bool stats_read(struct walk_job *w)

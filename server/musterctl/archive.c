@@ -1,13 +1,13 @@
 /* archive.c - what is in archives, shown to people: messages that were searched for, one of them, and how many
- * there are. */
+ * there are; and what becomes too old, which goes when they are sure. */
 #include "archive.h"
 
 #include <string.h>
 
 #include "archive_text.h"
 
-/* Pages of rows and how far it is; then the result, a new reference, with the rows in it for --json. NULL: it has
- * complained. */
+/* ---- answers in pages: of rows, or of how far it is */
+
 struct pages {
 	struct progress progress;
 	json_t *rows; /* with --json: all of them */
@@ -32,6 +32,7 @@ static bool on_page(struct call *c, const json_t *page, void *arg)
 	return true;
 }
 
+/* The result, a new reference, with the rows in it for --json; NULL: it has complained. */
 static json_t *ask_in_pages(struct call *c, const char *title)
 {
 	struct pages p = { .rows = json_array() };

@@ -1,7 +1,7 @@
 /* archive.h - exported archives: a folder with a file for each account that has messages, and a manifest, which
  * is written last.
  *
- * archive.c         search, show, stats: answers for people
+ * archive.c         search, show, stats, expire: what has nothing to do with such folders
  * archive_export.c  writes the folder
  * archive_form.c    the forms that the files may have
  * archive_verify.c  whether a folder is as it was written */

@@ -20,8 +20,7 @@ struct out {
 	char *path, *part;
 };
 
-struct export
-{
+struct exporter {
 	struct call *call;
 	const char *dir;
 	const struct archive_form *form;
@@ -38,14 +37,14 @@ struct export
 
 /* ---- one file */
 
-static bool complain_write(struct export *x, const char *path, int failure)
+static bool complain_write(struct exporter *x, const char *path, int failure)
 {
 	x->has_failed = true;
 	return complain(x->call, CONTROL_BROKEN, MAKE_ROOM, "%s cannot be written: %s.", path,
 	                strerror(failure));
 }
 
-static bool out_open(struct export *x, struct out *o, const char *name)
+static bool out_open(struct exporter *x, struct out *o, const char *name)
 {
 	*o = (struct out){ .path = mem_printf("%s/%s", x->dir, name) };
 	o->part = mem_printf("%s" ARCHIVE_PART, o->path);
@@ -65,7 +64,7 @@ static void out_free(struct out *o)
 }
 
 /* It is on the disk under its own name then. */
-static bool out_finish(struct export *x, struct out *o)
+static bool out_finish(struct exporter *x, struct out *o)
 {
 	int failure = ferror(o->f) ? EIO : 0;
 
@@ -105,7 +104,7 @@ static void sync_folder(const char *path)
 
 /* ---- the manifest */
 
-static bool manifest_add(struct export *x, json_t *line)
+static bool manifest_add(struct exporter *x, json_t *line)
 {
 	bool ok = json_dumpf(line, x->manifest.f, JSON_COMPACT) == 0 && fputc('\n', x->manifest.f) != EOF;
 	int failure = errno;
@@ -119,7 +118,7 @@ static json_t *text_or_null(const char *text)
 	return text && *text ? json_string(text) : json_null();
 }
 
-static bool manifest_begin(struct export *x)
+static bool manifest_begin(struct exporter *x)
 {
 	char stamp[32], machine[256] = "";
 	struct tm utc;
@@ -140,7 +139,7 @@ static bool manifest_begin(struct export *x)
 }
 
 /* Notes a file that is finished; `account` NULL: one that brings others in. */
-static bool manifest_note(struct export *x, const char *file, const char *account)
+static bool manifest_note(struct exporter *x, const char *file, const char *account)
 {
 	char sum[65], *path = mem_printf("%s/%s", x->dir, file);
 	uint64_t bytes = 0;
@@ -166,7 +165,7 @@ static bool manifest_note(struct export *x, const char *file, const char *accoun
 
 /* ---- accounts and hosts: the server gives them in order, so one of each is open */
 
-static bool account_end(struct export *x)
+static bool account_end(struct exporter *x)
 {
 	if (!x->account.f)
 		return true;
@@ -179,7 +178,7 @@ static bool account_end(struct export *x)
 	return ok;
 }
 
-static bool host_end(struct export *x)
+static bool host_end(struct exporter *x)
 {
 	if (!account_end(x) || !x->host_name)
 		return !x->has_failed;
@@ -199,7 +198,7 @@ static bool host_end(struct export *x)
 	return ok;
 }
 
-static bool host_begin(struct export *x, const char *host)
+static bool host_begin(struct exporter *x, const char *host)
 {
 	if (!host_end(x))
 		return false;
@@ -218,7 +217,7 @@ static bool host_begin(struct export *x, const char *host)
 	return ok;
 }
 
-static bool account_begin(struct export *x, const char *host, const char *name)
+static bool account_begin(struct exporter *x, const char *host, const char *name)
 {
 	if (!account_end(x) || ((!x->host_name || strcmp(x->host_name, host) != 0) && !host_begin(x, host)))
 		return false;
@@ -236,7 +235,7 @@ static bool account_begin(struct export *x, const char *host, const char *name)
 	return true;
 }
 
-static bool message_add(struct export *x, const json_t *message)
+static bool message_add(struct exporter *x, const json_t *message)
 {
 	const char *time = json_string_value(json_object_get(message, "time"));
 	FILE *f = x->account.f;
@@ -258,7 +257,7 @@ static bool message_add(struct export *x, const json_t *message)
 	return true;
 }
 
-static bool part_add(struct export *x, const json_t *part)
+static bool part_add(struct exporter *x, const json_t *part)
 {
 	const char *host = json_string_value(json_object_get(part, "host"));
 	const char *name = json_string_value(json_object_get(part, "name"));
@@ -277,7 +276,7 @@ static bool part_add(struct export *x, const json_t *part)
 
 static bool on_page(struct call *c, const json_t *page, void *arg)
 {
-	struct export *x = arg;
+	struct exporter *x = arg;
 	const json_t *part;
 	bool ok = true;
 	size_t i;
@@ -292,7 +291,7 @@ static bool on_page(struct call *c, const json_t *page, void *arg)
 /* ---- the folder */
 
 /* It is made, or there and empty. */
-static bool folder_begin(struct export *x)
+static bool folder_begin(struct exporter *x)
 {
 	x->is_made = mkdir(x->dir, 0700) == 0;
 	if (x->is_made)
@@ -313,7 +312,7 @@ static bool folder_begin(struct export *x)
 	                "%s is not empty.", x->dir);
 }
 
-static void remove_made(const struct export *x, int (*how)(const char *path))
+static void remove_made(const struct exporter *x, int (*how)(const char *path))
 {
 	for (size_t at = 0; at < x->made.len; at += strlen(x->made.data + at) + 1) {
 		char *path = mem_printf("%s/%s", x->dir, x->made.data + at);
@@ -324,7 +323,7 @@ static void remove_made(const struct export *x, int (*how)(const char *path))
 }
 
 /* What there is of an export that failed is of no use. */
-static void folder_undo(struct export *x)
+static void folder_undo(struct exporter *x)
 {
 	out_drop(&x->account);
 	out_drop(&x->host);
@@ -336,13 +335,13 @@ static void folder_undo(struct export *x)
 		rmdir(x->dir);
 }
 
-static json_t *sums_json(const struct export *x)
+static json_t *sums_json(const struct exporter *x)
 {
 	return json_pack("{s:I, s:I, s:I, s:s}", "files", (json_int_t)x->files, "messages",
 	                 (json_int_t)x->messages, "bytes", (json_int_t)x->bytes, "until", x->until);
 }
 
-static bool folder_end(struct export *x)
+static bool folder_end(struct exporter *x)
 {
 	if (!host_end(x))
 		return false;
@@ -359,7 +358,7 @@ static bool folder_end(struct export *x)
 
 /* ---- the command */
 
-static void show_export(const struct export *x)
+static void show_export(const struct exporter *x)
 {
 	if (x->call->is_json) {
 		json_t *result = sums_json(x);
@@ -385,7 +384,7 @@ bool archive_export_args(struct call *c)
 	return true;
 }
 
-static bool export_args(struct call *c, struct export *x)
+static bool export_args(struct call *c, struct exporter *x)
 {
 	const char *form = call_flag(c, "--format");
 
@@ -401,7 +400,7 @@ static bool export_args(struct call *c, struct export *x)
 
 int archive_export(struct call *c)
 {
-	struct export x = { .call = c };
+	struct exporter x = { .call = c };
 
 	if (!export_args(c, &x))
 		return c->status;

@@ -206,9 +206,31 @@ static void nothing_ends(FILE *f)
 }
 
 static const struct archive_form forms[] = {
-	{ "xml", ".xml", "<result ", xml_begin, xml_message, xml_end, true },
-	{ "jsonl", ".jsonl", "", nothing_begins, jsonl_message, nothing_ends, false },
-	{ "mbox", ".mbox", "From ", nothing_begins, mbox_message, nothing_ends, false },
+	{
+	    .name = "xml",
+	    .suffix = ".xml",
+	    .counted = "<result ",
+	    .begin = xml_begin,
+	    .message = xml_message,
+	    .end = xml_end,
+	    .has_index = true,
+	},
+	{
+	    .name = "jsonl",
+	    .suffix = ".jsonl",
+	    .counted = "",
+	    .begin = nothing_begins,
+	    .message = jsonl_message,
+	    .end = nothing_ends,
+	},
+	{
+	    .name = "mbox",
+	    .suffix = ".mbox",
+	    .counted = "From ",
+	    .begin = nothing_begins,
+	    .message = mbox_message,
+	    .end = nothing_ends,
+	},
 };
 
 const struct archive_form *archive_form_find(const char *name)

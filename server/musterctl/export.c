@@ -10,8 +10,7 @@ static const char *const columns[] = { "jid",         "name",          "email", 
 	                               "disabled",    "iterations",    "salt",         "stored_sha1",
 	                               "server_sha1", "stored_sha256", "server_sha256" };
 
-struct export
-{
+struct exporter {
 	unsigned columns;
 	bool has_titles;
 };
@@ -56,7 +55,7 @@ static void print_value(const json_t *value)
 		putchar(json_is_true(value) ? '1' : '0');
 }
 
-static void print_titles(struct export *x)
+static void print_titles(struct exporter *x)
 {
 	x->has_titles = true;
 	for (unsigned k = 0; k < x->columns; k++)
@@ -65,7 +64,7 @@ static void print_titles(struct export *x)
 
 static bool on_page(struct call *c, const json_t *page, void *arg)
 {
-	struct export *x = arg;
+	struct exporter *x = arg;
 	const json_t *user;
 	size_t i;
 
@@ -84,7 +83,7 @@ static bool on_page(struct call *c, const json_t *page, void *arg)
 
 int export_users(struct call *c)
 {
-	struct export x = { .columns = call_flag(c, "--keys") ? COUNT_OF(columns) : PLAIN_COLUMNS };
+	struct exporter x = { .columns = call_flag(c, "--keys") ? COUNT_OF(columns) : PLAIN_COLUMNS };
 
 	if (c->is_json)
 		return ask_server(c);
