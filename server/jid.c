@@ -71,7 +71,7 @@ static struct jid *jid_prepare(struct part local, struct part domain, struct par
 	return jid_build(l, d, r);
 }
 
-/* RFC 7622 section 3.1: the resource begins behind the first '/', whatever it contains; the local part
+/* RFC 7622 section 3.2: the resource begins behind the first '/', whatever it contains; the local part
  * ends at the first '@' before that. */
 struct jid *jid_parse(const char *s, size_t n)
 {

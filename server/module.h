@@ -249,7 +249,7 @@ struct session {
 	uint64_t id;             /* never used again */
 	struct stanza *presence; /* the last available one; NULL while unavailable */
 	int8_t priority;
-	bool wants_roster;       /* has asked for the roster: gets pushes (RFC 6121 section 2.1.6) */
+	bool wants_roster;       /* has asked for the roster: gets pushes (RFC 6121 section 2.2) */
 	bool wants_blocks;       /* has asked for the block list: gets pushes (XEP-0191 section 3.3) */
 	uint8_t archive_queries; /* of its client that have no answer yet (XEP-0313) */
 	bool wants_carbons;      /* gets copies of what other sessions send and get (XEP-0280) */

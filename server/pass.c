@@ -288,7 +288,7 @@ static bool pass_start_out(struct pass *p)
 	p->is_own = jid_is_same_bare(p->ctx.to, h->jid);
 	if (kind != HOME_REMOTE)
 		return true;
-	refuse(&p->ctx, REMOTE_SERVER_NOT_FOUND, NULL); /* RFC 6120 section 8.3.3.16 */
+	refuse(&p->ctx, REMOTE_SERVER_NOT_FOUND, NULL); /* RFC 6120 section 10.4.3 */
 	return false;
 }
 

@@ -6,7 +6,7 @@
  *
  * Contacts end subscriptions and answer requests while it is disabled (RFC 6121 appendix A.3). Its contact
  * list follows in the database, so that it is true when the account is enabled again. A new request is
- * ignored, as for an address that does not exist (section 3.1.3): nobody could answer it. */
+ * ignored, as for an address that does not exist (section 8.5.1): nobody could answer it. */
 
 #define ITEM                                                                                               \
 	" where contact = $1 and owner = (select a.id from account a join host h on h.id = a.host"         \

@@ -127,7 +127,7 @@ static bool is_watched(struct home *h)
 	return false;
 }
 
-/* Pushes have no `from`: they come from the account itself (RFC 6121 section 2.1.6). */
+/* Pushes come from the account itself (RFC 6121 section 2.1.6). */
 void roster_push(struct ctx *c, struct roster_item *item)
 {
 	char id[24], version[ROSTER_VERSION_SIZE];

@@ -17,7 +17,7 @@ static const struct option options[] = {
 
 /* ---- reading */
 
-/* Section 2.1.3: only the account's own sessions. Section 2.6.3: whoever holds the present version gets an
+/* Section 2: only the account's own sessions. Section 2.6.3: whoever holds the present version gets an
  * empty result; of any other one nothing is known here but that it is not this, so the whole roster
  * follows. */
 static enum verdict on_get(struct ctx *c)
