@@ -50,8 +50,10 @@ class Profanity:
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         environment = dict(os.environ, TERM="xterm", HOME=self.own, XDG_DATA_HOME=os.path.join(self.own, "data"),
                            XDG_CONFIG_HOME=os.path.join(self.own, "config"))
-        self.process = subprocess.Popen(["profanity", "-l", "DEBUG", "-f", self.log_path], stdin=inner, stdout=inner,
-                                        stderr=inner, env=environment, start_new_session=True)
+        # Without its terminal it would run for ever, where this program was killed.
+        self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", "profanity", "-l", "DEBUG", "-f",
+                                         self.log_path], stdin=inner, stdout=inner, stderr=inner, env=environment,
+                                        start_new_session=True)
         os.close(inner)
 
     def type(self, line):
