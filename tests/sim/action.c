@@ -115,7 +115,7 @@ static void set_password(struct play *p)
 
 /* ---- presence */
 
-static void send_presence(struct play *p, bool is_available, int priority)
+void action_presence(struct play *p, bool is_available, int priority)
 {
 	struct stanza *st =
 	    stanza_new(STANZA_PRESENCE, is_available ? PRESENCE_AVAILABLE : PRESENCE_UNAVAILABLE, NULL);
@@ -134,7 +134,7 @@ static void send_presence(struct play *p, bool is_available, int priority)
 
 static void say_presence(struct play *p)
 {
-	send_presence(p, draw(4) != 0, (int)draw(4) - 1);
+	action_presence(p, draw(4) != 0, (int)draw(4) - 1);
 }
 
 /* The same as all others see: so that it does not matter whether the two are contacts. */
@@ -169,19 +169,15 @@ static struct sent *message_new(struct play *p, unsigned to, char id[16])
 	return &sim->sent[n];
 }
 
-static void send_message(struct play *p)
+struct sent *action_message(struct play *p, unsigned to, unsigned slot, enum stanza_type type)
 {
-	static const enum stanza_type types[] = { MESSAGE_CHAT,   MESSAGE_CHAT,     MESSAGE_CHAT,
-		                                  MESSAGE_NORMAL, MESSAGE_HEADLINE, MESSAGE_GROUPCHAT };
-	unsigned to = ONE_IN(20) ? p->user : draw_other(p), slot = draw(5) ? SLOTS : draw(SLOTS);
-	enum stanza_type type = types[draw(COUNT_OF(types))];
 	struct stanza *st;
 	struct sent *m;
 	char id[16], address[ADDRESS];
 
 	m = message_new(p, to, id);
 	if (!m)
-		return;
+		return NULL;
 	m->epoch = sim->epoch;
 	m->sent_at = sim->steps;
 	m->slot = slot;
@@ -191,6 +187,16 @@ static void send_message(struct play *p)
 	st = stanza_new(STANZA_MESSAGE, type, id);
 	element_add_text(st, st->root, "body", NULL, id);
 	client_send(p, st, address);
+	return m;
+}
+
+static void send_message(struct play *p)
+{
+	static const enum stanza_type types[] = { MESSAGE_CHAT,   MESSAGE_CHAT,     MESSAGE_CHAT,
+		                                  MESSAGE_NORMAL, MESSAGE_HEADLINE, MESSAGE_GROUPCHAT };
+	unsigned to = ONE_IN(20) ? p->user : draw_other(p), slot = draw(5) ? SLOTS : draw(SLOTS);
+
+	action_message(p, to, slot, types[draw(COUNT_OF(types))]);
 }
 
 /* To nobody, to the host, or without content. */
@@ -283,7 +289,7 @@ void action_come_back(struct play *p)
 	if (!p->has_roster)
 		action_get_roster(p);
 	get_blocks(p);
-	send_presence(p, true, 0);
+	action_presence(p, true, 0);
 }
 
 /* ---- administrators */

@@ -274,7 +274,8 @@ bool client_write_some(void)
 	for (unsigned i = 0; i < sim->play_count; i++) {
 		struct play *p = &sim->plays[(first + i) % sim->play_count];
 
-		if (p->state == DEAD || !p->queue.head || (p->is_slow && sim->is_failing_now && draw(30)))
+		if (p->state == DEAD || !p->queue.head || p->is_stuck ||
+		    (p->is_slow && sim->is_failing_now && draw(30)))
 			continue;
 		for (unsigned n = 1 + draw(8); n > 0 && p->queue.head; n--)
 			write_one(p);

@@ -365,7 +365,8 @@ static void step_read(struct part *p)
 
 static bool step_part(struct part *p)
 {
-	bool has_group = p->group && !p->is_stuck, has_reads = !list_is_empty(&p->reads);
+	bool has_group = p->group && !p->is_stuck && !sim->is_holding,
+	     has_reads = !list_is_empty(&p->reads);
 
 	if (has_reads && (!has_group || draw(2)))
 		step_read(p);

@@ -479,6 +479,12 @@ bool loop_time(uint64_t ms)
 	return true;
 }
 
+void loop_turn(void)
+{
+	while (loop_step())
+		;
+}
+
 void loop_rest(void)
 {
 	unsigned before = sim->steps;

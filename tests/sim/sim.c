@@ -1,8 +1,10 @@
 /* sim.c - many homes on one loop, under a clock and a chance of their own (design, section 9): the run,
  * and the main program. README says how to read what it prints.
  *
- *   tests/sim/sim [--seeds N] [--first SEED] [--long]   one seed after the other: 50; 5000 with --long
- *   tests/sim/sim --seed SEED [--verbose]               one of them, with all that happens in it */
+ *   tests/sim/sim [--seeds N] [--first SEED] [--long]   what is known, and one seed after the other: 50; 5000
+ *                                                       with --long
+ *   tests/sim/sim --seed SEED [--verbose]               one of them, with all that happens in it
+ *   tests/sim/sim --known NAME [--verbose]              one of those in known.c */
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -53,8 +55,6 @@ void tell(const char *format, ...)
 
 static void sim_begin(uint64_t seed, bool is_verbose)
 {
-	struct profile *p = &sim->profile;
-
 	memset(sim, 0, sizeof *sim);
 	memset(sim->at, -1, sizeof sim->at);
 	sim->seed = seed;
@@ -66,6 +66,12 @@ static void sim_begin(uint64_t seed, bool is_verbose)
 	ASSERT(mkdtemp(sim->dir));
 	for (unsigned n = 0; n < 8; n++) /* seeds that are neighbours begin alike */
 		draw(2);
+}
+
+static void draw_profile(void)
+{
+	struct profile *p = &sim->profile;
+
 	p->reactors = 1 + draw(SIM_REACTORS);
 	p->shares = draw(4) != 0;
 	p->has_faults = draw(4) != 0;
@@ -75,7 +81,7 @@ static void sim_begin(uint64_t seed, bool is_verbose)
 	p->has_admin = ONE_IN(3);
 	p->has_small_mailbox = ONE_IN(10);
 	p->has_sm = draw(2);
-	tell("seed %llu: %u reactors%s%s%s%s%s%s%s%s", (unsigned long long)seed, p->reactors,
+	tell("seed %llu: %u reactors%s%s%s%s%s%s%s%s", (unsigned long long)sim->seed, p->reactors,
 	     p->shares ? ", shared transactions" : "", p->has_faults ? ", faults" : "",
 	     p->has_spool ? ", spool" : "", p->has_kills ? ", kills" : "", p->has_blocks ? ", blocks" : "",
 	     p->has_admin ? ", administrators" : "", p->has_small_mailbox ? ", small mailboxes" : "",
@@ -141,7 +147,9 @@ static void live(void)
 	loop_rest(); /* what was on its way has arrived before anybody may come */
 	if (sim->life > 1)
 		check_lost();
-	while (sim->epoch < EPOCHS && !*sim->failure)
+	if (sim->known)
+		sim->known->play();
+	while (!sim->known && sim->epoch < EPOCHS && !*sim->failure)
 		run_epoch();
 	if (!*sim->failure)
 		come_back();
@@ -181,28 +189,49 @@ static void run_life(void)
 		     WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
-static bool run_seed(uint64_t seed, bool is_verbose)
+/* `name`: what makes it begin again. */
+static bool run(const char *name)
 {
-	sim_begin(seed, is_verbose);
 	do
 		run_life();
 	while (sim->is_killed && !*sim->failure);
-	if (*sim->failure && is_verbose)
+	if (*sim->failure && sim->is_verbose)
 		printf("its database and spool are in %s\n", sim->dir);
 	else
 		world_remove_files();
 	if (*sim->failure)
-		printf("seed %llu: %s; again with: tests/sim/sim --seed %llu --verbose\n",
-		       (unsigned long long)seed, sim->failure, (unsigned long long)seed);
-	else if (is_verbose)
-		printf("seed %llu: %u messages, %u streams, %u lives, %u steps\n", (unsigned long long)seed,
-		       sim->sent_count, sim->play_count, sim->life, sim->steps);
+		printf("%s: %s; again with: tests/sim/sim --%s --verbose\n", name, sim->failure, name);
+	else if (sim->is_verbose)
+		printf("%s: %u messages, %u streams, %u lives, %u steps\n", name, sim->sent_count,
+		       sim->play_count, sim->life, sim->steps);
 	return !*sim->failure;
+}
+
+static bool run_seed(uint64_t seed, bool is_verbose)
+{
+	char name[32];
+
+	sim_begin(seed, is_verbose);
+	draw_profile();
+	snprintf(name, sizeof name, "seed %llu", (unsigned long long)seed);
+	return run(name);
+}
+
+static bool run_known(const struct known *k, bool is_verbose)
+{
+	char name[64];
+
+	sim_begin(0, is_verbose);
+	sim->known = k;
+	sim->profile = (struct profile){ .reactors = k->reactors, .shares = true, .has_sm = k->has_sm };
+	snprintf(name, sizeof name, "known %s", k->name);
+	return run(name);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned long long first = 1, seeds = 50, failed = 0;
+	unsigned long long first = 1, seeds = 50, failed = 0, count = 0;
+	const char *name = "";
 	bool is_verbose = false;
 
 	for (int i = 1; i < argc; i++) {
@@ -217,10 +246,14 @@ int main(int argc, char **argv)
 		} else if (i + 1 < argc && strcmp(argv[i], "--seed") == 0) {
 			first = strtoull(argv[++i], NULL, 10);
 			seeds = 1;
+			name = NULL; /* none of those */
+		} else if (i + 1 < argc && strcmp(argv[i], "--known") == 0) {
+			name = argv[++i];
+			seeds = 0;
 		} else {
 			fprintf(
 			    stderr,
-			    "usage: sim [--seeds N] [--first SEED] [--long] | --seed SEED [--verbose]\n");
+			    "usage: sim [--seeds N] [--first SEED] [--long] | --seed SEED [--verbose] | --known NAME [--verbose]\n");
 			return 2;
 		}
 	}
@@ -229,8 +262,13 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0); /* in one order with the server's log */
 	hash_seed(true);
 	world_load_modules();
-	for (unsigned long long i = 0; i < seeds; i++)
+	for (const struct known *k = known; name && k->name; k++)
+		if (!*name || strcmp(k->name, name) == 0) {
+			failed += !run_known(k, is_verbose);
+			count++;
+		}
+	for (unsigned long long i = 0; i < seeds; i++, count++)
 		failed += !run_seed(first + i, is_verbose);
-	printf("%llu passed, %llu failed\n", seeds - failed, failed);
-	return failed > 0;
+	printf("%llu passed, %llu failed\n", count - failed, failed);
+	return failed > 0 || count == 0;
 }

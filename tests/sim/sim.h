@@ -7,6 +7,7 @@
  *   client.c  streams: what clients are told, and what they see in it
  *   action.c  what clients and administrators do
  *   check.c   what must be so, at each delivery and at the end
+ *   known.c   what has gone wrong once, step by step
  *
  * A run has one or more lives: each is a process of its own, and kill -9 ends it. What the clients know and
  * what is remembered of the run lives in memory that all of them share (struct sim). */
@@ -61,6 +62,7 @@ struct play {
 	uint64_t id, session;
 	int64_t account;              /* of which the session is */
 	bool is_slow;                 /* its client hardly reads */
+	bool is_stuck;                /* ... or not at all: known.c */
 	bool is_replaced;             /* its session may have ended before what it sent arrived */
 	bool has_roster;              /* the answer has come */
 	unsigned presence;            /* the number it sent last; 0: unavailable */
@@ -106,6 +108,8 @@ struct sim {
 	int64_t now; /* microseconds */
 	unsigned life, epoch, actions, steps;
 	bool is_verbose, is_failing_now /* faults may happen */, is_killed, is_over, is_open;
+	bool is_holding;           /* nothing is committed: known.c */
+	const struct known *known; /* in the place of what the seed would draw; or NULL */
 	struct play plays[STREAMS];
 	unsigned play_count;
 	int at[USERS][SLOTS]; /* the latest play of each client, or -1 */
@@ -143,6 +147,7 @@ bool loop_has_from(uint64_t lane); /* something of it is still under way */
 bool loop_step(void);
 /* Time passes until the next timer, but not for longer. False: there is none until then. */
 bool loop_time(uint64_t ms);
+void loop_turn(void);            /* until nothing moves */
 void loop_rest(void);            /* until nothing moves and the database has answered everything */
 void loop_rest_for(unsigned ms); /* also what waits for timers */
 void loop_end(void);
@@ -198,6 +203,8 @@ void client_say(struct play *p, struct stanza *st, const char *to); /* sealed; t
 /* ---- action.c */
 
 void action_any(void);
+struct sent *action_message(struct play *p, unsigned to, unsigned slot, enum stanza_type type);
+void action_presence(struct play *p, bool is_available, int priority);
 void action_come_back(struct play *p); /* asks for everything, and becomes available */
 void action_get_roster(struct play *p);
 
@@ -208,5 +215,15 @@ void check_lost(void); /* after a kill: what was not on record yet */
 void check_rest(void); /* at the end of an epoch */
 void check_end(void);  /* everybody is back, and everything has come to rest */
 void check_homes_gone(void);
+
+/* ---- known.c */
+
+struct known {
+	const char *name;
+	unsigned reactors;
+	bool has_sm;
+	void (*play)(void);
+};
+extern const struct known known[]; /* behind the last one there is one without a name */
 
 #endif
