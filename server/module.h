@@ -258,6 +258,7 @@ struct session {
 	/* Its client has read the entries of its archive behind the first and up to the second, or is reading
 	 * them; both 0: it reads none. */
 	int64_t archive_since, archive_read;
+	int64_t left;              /* the newest entry for it alone that was left to a replay; 0: none */
 	unsigned unsettled;        /* how often session_settle has asked and got no answer yet */
 	struct directed *directed; /* noted by the presence module */
 	/* the rest is the core's */

@@ -19,6 +19,7 @@ struct offline {
 	bool is_replaying;
 	bool is_stalled;  /* the database did not answer, or the session went: the timer begins again */
 	bool must_repeat; /* something came back meanwhile */
+	bool has_passed;  /* it has passed one that nobody could take */
 	int64_t replayed; /* the last one that has been read */
 	int64_t known;    /* the newest when it was read */
 	uint64_t getter;  /* id of the session to which it goes, or to which the last one went */
@@ -58,9 +59,9 @@ static inline bool takes(const struct takers *t, const struct session *s)
 }
 
 /* An incoming message that passes ACT, for session `s` alone or (NULL) for the account. False: it is left to
- * the replay that is under way, or that has read it already. A session that cannot be reached gets no replay:
- * what is for it alone does not wait for one, or the next of the same sender would pass it. */
-bool offline_may_deliver(struct ctx *c, const struct session *s);
+ * the replay that is under way, or that has read it already. What is for a session alone that cannot be reached
+ * waits for none, unless an older one for it does. */
+bool offline_may_deliver(struct ctx *c, struct session *s);
 /* It was delivered to `copies` sessions (0: to none, it stays for later). Only for c->entry != 0. */
 void offline_note(struct ctx *c, unsigned copies);
 /* A copy has come back: true when it was the last of them, so that nobody has the message. */

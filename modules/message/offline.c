@@ -76,6 +76,27 @@ static int64_t ids_least(const struct ids *ids, int64_t above)
 	return least;
 }
 
+static bool is_waiting(const struct offline *o, int64_t entry)
+{
+	return entry > o->taken ? !ids_has(&o->skipped, entry) : ids_has(&o->returned, entry);
+}
+
+/* Something for this session alone has been left to a replay, which has not come to it. */
+static bool is_left(const struct offline *o, const struct session *s)
+{
+	return s->left && is_waiting(o, s->left);
+}
+
+static bool has_left(const struct ctx *c, const struct offline *o)
+{
+	struct session *s;
+
+	SESSION_EACH (s, c->home)
+		if (is_left(o, s))
+			return true;
+	return false;
+}
+
 /* The highest mark that leaves nothing out: below every entry that came back. */
 static int64_t mark_of(const struct offline *o)
 {
@@ -233,7 +254,7 @@ static void note_taken(struct offline *o, int64_t entry, bool is_next)
 		(void)ids_add(&o->skipped, entry);
 }
 
-bool offline_may_deliver(struct ctx *c, const struct session *s)
+bool offline_may_deliver(struct ctx *c, struct session *s)
 {
 	struct offline *o = home_data(c);
 
@@ -242,9 +263,11 @@ bool offline_may_deliver(struct ctx *c, const struct session *s)
 		return false;
 	if (c->entry > o->newest)
 		o->newest = c->entry;
-	if (!o->is_replaying || (s && !session_is_reachable(s)))
+	if (s && !session_is_reachable(s) ? c->is_returned || !is_left(o, s) : !o->is_replaying)
 		return true;
 	o->must_repeat |= c->is_returned; /* the replay may have passed it */
+	if (s && !c->is_returned)
+		s->left = c->entry;
 	note_waiting(o, c->entry);
 	return false;
 }
@@ -307,11 +330,6 @@ static struct stanza *with_delay(struct ctx *c, struct stanza *base, int64_t ent
 	return stanza_seal(st);
 }
 
-static bool is_waiting(const struct offline *o, int64_t entry)
-{
-	return entry > o->taken ? !ids_has(&o->skipped, entry) : ids_has(&o->returned, entry);
-}
-
 static bool has_read(const struct session *s, int64_t entry)
 {
 	return entry > s->archive_since && entry <= s->archive_read;
@@ -340,21 +358,23 @@ static void replay_pass_over(struct ctx *c, struct offline *o)
 		o->replayed = read;
 }
 
-/* To the session it names, if that is here, else to the one that reads; not if its client has it from the archive.
- * Who has been blocked meanwhile is not heard any more (XEP-0191 section 3.3), and what was taken back is not said
- * any more (XEP-0424 section 6): both stay in the record. */
-static void replay_deliver(struct ctx *c, struct session *s, const struct rows *r, unsigned i)
+/* To the session it names, if that is here, else to the one that reads; false: there is none. Not if its client has
+ * it from the archive. Who has been blocked meanwhile is not heard any more (XEP-0191 section 3.3), and what was
+ * taken back is not said any more (XEP-0424 section 6): both stay in the record. */
+static bool replay_deliver(struct ctx *c, struct session *s, const struct rows *r, unsigned i)
 {
 	const char *from = rows_text(r, i, 2), *to = rows_text(r, i, 3), *text = rows_text(r, i, 4);
 	struct jid *sender = jid_parse(from, strlen(from)), *recipient = jid_parse(to, strlen(to));
 	struct stanza *st = stanza_parse(text, strlen(text));
 	struct session *named;
+	bool has_taker = true;
 
 	if (sender && recipient && st && rows_is_null(r, i, 5) && !is_blocked(c->home, sender)) {
 		st = strip_forged(c, st);
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
 		s = named ? named : s;
-		if (!has_read(s, rows_int(r, i, 0)))
+		has_taker = s != NULL;
+		if (s && !has_read(s, rows_int(r, i, 0)))
 			deliver(c, s, sender, recipient,
 			        with_delay(c, st, rows_int(r, i, 0), rows_int(r, i, 1)), rows_int(r, i, 0),
 			        1);
@@ -362,6 +382,7 @@ static void replay_deliver(struct ctx *c, struct session *s, const struct rows *
 	stanza_unref(st);
 	jid_unref(sender);
 	jid_unref(recipient);
+	return has_taker;
 }
 
 /* How many bytes that were. */
@@ -371,14 +392,17 @@ static size_t replay_row(struct ctx *c, struct offline *o, struct session *s, co
 	int64_t entry = rows_int(r, i, 0);
 
 	o->replayed = entry;
-	if (is_waiting(o, entry)) {
-		replay_deliver(c, s, r, i);
-		note_taken(o, entry, true);
-		return strlen(rows_text(r, i, 4));
+	if (!is_waiting(o, entry)) {
+		if (entry > o->taken && !o->has_passed)
+			o->taken = entry;
+		return 0;
 	}
-	if (entry > o->taken)
-		o->taken = entry;
-	return 0;
+	if (!replay_deliver(c, s, r, i)) {
+		o->has_passed = true;
+		return 0;
+	}
+	note_taken(o, entry, !o->has_passed);
+	return strlen(rows_text(r, i, 4));
 }
 
 static enum verdict on_page(struct ctx *c, const struct rows *r);
@@ -421,7 +445,7 @@ static enum verdict replay_start(struct ctx *c, struct offline *o)
 	if (o->is_replaying || is_all_taken(o))
 		return PASS;
 	o->getter = o->reader = o->stuck = 0;
-	if (!replay_getter(c, o))
+	if (!replay_getter(c, o) && !has_left(c, o))
 		return PASS;
 	replay_pass_over(c, o);
 	if (is_all_taken(o)) {
@@ -429,7 +453,7 @@ static enum verdict replay_start(struct ctx *c, struct offline *o)
 		return PASS;
 	}
 	o->is_replaying = true;
-	o->must_repeat = false;
+	o->must_repeat = o->has_passed = false;
 	o->replayed = mark_of(o);
 	return replay_next(c, o);
 }
@@ -469,6 +493,8 @@ static enum verdict replay_wait(struct ctx *c, struct offline *o, struct session
 	return PASS;
 }
 
+/* Where nobody can be reached any more it goes on for what was left to it, and passes the rest; from the beginning
+ * when somebody can be reached again. */
 static enum verdict on_page(struct ctx *c, const struct rows *r)
 {
 	struct offline *o = home_data(c);
@@ -480,14 +506,18 @@ static enum verdict on_page(struct ctx *c, const struct rows *r)
 		replay_stall(c, o);
 		return PASS;
 	}
-	if (!s)
+	if (!s && !has_left(c, o))
 		return replay_stop(c, o);
+	if (s && o->has_passed) {
+		o->is_replaying = false;
+		return replay_start(c, o);
+	}
 	deliver_first(c);
 	for (i = 0; i < n && bytes < PAGE_BYTES; i++)
 		bytes += replay_row(c, o, s, r, i);
 	if (i == n && n < PAGE && o->known == o->newest)
-		return replay_done(c, o);
-	return bytes ? replay_wait(c, o, s) : replay_next(c, o);
+		return s ? replay_done(c, o) : replay_stop(c, o);
+	return s && bytes ? replay_wait(c, o, s) : replay_next(c, o);
 }
 
 enum verdict offline_again(struct ctx *c)

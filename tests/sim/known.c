@@ -53,7 +53,24 @@ static void back_behind_a_record(void)
 	sim->is_holding = false;
 }
 
+/* A message for one session alone is left to the replay that it reads; then it does not want to be reached. The next
+ * one must not come before that. */
+static void left_to_a_replay(void)
+{
+	struct play *from = come(0, 0, false), *to;
+
+	for (unsigned i = 0; i < 60; i++) /* more than a page */
+		chat(from, 1, SLOTS);
+	to = come(1, 0, true);
+	chat(from, 1, 0);
+	action_presence(to, true, -1);
+	loop_turn();
+	chat(from, 1, 0);
+	to->is_stuck = false;
+}
+
 const struct known known[] = {
 	{ "back-behind-a-record", 1, false, back_behind_a_record },
+	{ "left-to-a-replay", 1, false, left_to_a_replay },
 	{ 0 },
 };
