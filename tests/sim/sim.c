@@ -251,9 +251,8 @@ int main(int argc, char **argv)
 			name = argv[++i];
 			seeds = 0;
 		} else {
-			fprintf(
-			    stderr,
-			    "usage: sim [--seeds N] [--first SEED] [--long] | --seed SEED [--verbose] | --known NAME [--verbose]\n");
+			fprintf(stderr, "usage: sim [--seeds N] [--first SEED] [--long]\n"
+			                "       sim --seed SEED | --known NAME [--verbose]\n");
 			return 2;
 		}
 	}
