@@ -83,12 +83,12 @@ static const struct flag search_flags[] = {
 	{ 0 },
 };
 static const struct flag message_flags[] = {
-	{ "--record", NULL, "ID is the record's, which both sides share" },
+	{ "--record", NULL, "ID is the record's, which both archives share; \"archive show\" says it" },
 	{ 0 },
 };
 static const struct flag archive_export_flags[] = {
 	{ "--all", NULL, "the archives of all domains" },
-	{ "--to", "DIR", "the folder, which is not there yet or is empty" },
+	{ "--to", "DIR", "the folder, always needed: not there yet, or empty" },
 	{ "--format", "FORMAT", "xml (XEP-0227), jsonl or mbox; without it xml" },
 	{ "--with", "ADDRESS", "only what was said with ADDRESS" },
 	{ "--since", "TIME", "only from TIME on: 2026-11-22, 2026-11-22T08:30 (UTC), or 30d ago" },
@@ -96,13 +96,14 @@ static const struct flag archive_export_flags[] = {
 	{ 0 },
 };
 static const struct flag expire_flags[] = {
-	{ "--older-than", "DAYS", "whatever the domains keep; without it, what is older than that" },
+	{ "--older-than", "DAYS",
+	  "what is older, whatever the domains keep; without it, archive.keep of each" },
 	{ "--dry-run", NULL, "only says what would go" },
 	{ "--yes", NULL, "does not ask whether you are sure" },
 	{ 0 },
 };
 static const struct flag stats_flags[] = {
-	{ "--exact", NULL, "PostgreSQL, all domains: counts, where it else asks for estimates" },
+	{ "--exact", NULL, "all domains on PostgreSQL: counts, instead of the database's estimates" },
 	{ 0 },
 };
 static const struct flag top_flags[] = {
@@ -432,8 +433,8 @@ const struct verb verbs[] = {
 	    .name = "archive search",
 	    .about = "Finds messages in an account's archive, the newest first.",
 	    .more =
-		"Each of WORDS stands somewhere in them, in whatever case; without WORDS all are shown. "
-		"Several words are one\nargument, in quotes. The server's log says who has read whose archive.",
+		"Finds those that have all of WORDS in them, in whatever case; without WORDS all. Several "
+		"words are one\nargument, in quotes. The server's log says who has read whose archive.",
 	    .words = search_words,
 	    .flags = search_flags,
 	    .prepare = flags_to_args,
@@ -442,7 +443,7 @@ const struct verb verbs[] = {
 	},
 	{
 	    .name = "archive show",
-	    .about = "Shows a message whole, and where it stands.",
+	    .about = "Shows a message whole: its text and XML, whose archives have it, who has got it.",
 	    .more = "ID is what \"archive search\" shows.",
 	    .words = message_words,
 	    .flags = message_flags,
@@ -453,8 +454,8 @@ const struct verb verbs[] = {
 	    .name = "archive export",
 	    .about = "Writes archives into a folder, as files for other programs.",
 	    .more =
-		"Each account with messages has a file, and MANIFEST their counts and sums. On PostgreSQL "
-		"they are of one\nmoment. The folder is a secret: there is what people have said in it.",
+		"Say whose: JID, HOST or --all. Each account with messages has a file, and MANIFEST their "
+		"counts and\nsums; all is of one moment. The folder is a secret: there is what people have said in it.",
 	    .words = owner_word,
 	    .flags = archive_export_flags,
 	    .prepare = archive_export_args,
@@ -477,7 +478,7 @@ const struct verb verbs[] = {
 	},
 	{
 	    .name = "archive expire",
-	    .about = "Removes messages that are older than they are kept.",
+	    .about = "Removes messages that are older than their domain keeps them.",
 	    .more =
 		"Says first how many of which months that are, and asks. The server does the same by itself each "
 		"day,\nby each domain's policy archive.keep.",
