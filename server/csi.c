@@ -4,6 +4,10 @@
 
 #include <string.h>
 
+#include "module.h"
+
+#define MUC_NS "http://jabber.org/protocol/muc#user"
+
 /* ---- messages */
 
 enum weight {
@@ -33,6 +37,9 @@ static enum weight element_weight(const struct element *e)
 	for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		if (strcmp(e->ns, kinds[i].ns) == 0)
 			return kinds[i].weight;
+	if (strcmp(e->ns, MUC_NS) == 0 &&
+	    !element_first(e)) /* XEP-0045 section 7.5: between two occupants */
+		return WEIGHT_NONE;
 	return WEIGHT_FULL;
 }
 
@@ -49,6 +56,11 @@ static enum weight message_weight(const struct element *message)
 			heaviest = weight;
 	}
 	return heaviest == WEIGHT_NONE ? WEIGHT_FULL : heaviest;
+}
+
+bool message_is_notice(const struct stanza *st)
+{
+	return message_weight(st->root) < WEIGHT_FULL;
 }
 
 /* A copy weighs what is in it (XEP-0280). What the user has read on another client matters: this one need not
@@ -95,7 +107,7 @@ static enum csi_verdict judge_message(const struct stanza *st)
 /* XEP-0045 section 7.2.2: who enters a room waits for his own presence, with status 110, in any state. */
 static bool is_own_in_room(const struct stanza *st)
 {
-	const struct element *x = element_child(st->root, "x", "http://jabber.org/protocol/muc#user"), *e;
+	const struct element *x = element_child(st->root, "x", MUC_NS), *e;
 	const char *code;
 
 	for (e = x ? element_child(x, "status", x->ns) : NULL; e; e = element_next(e, "status", x->ns)) {

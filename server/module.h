@@ -299,6 +299,8 @@ struct stanza *stanza_parse(const char *text, size_t n);
 /* Whether a message is what people say to each other: a body, or one that is encrypted, a reaction to one, or an
  * invitation into a room. Typing notices, receipts and the like are no content; rooms record their own talk. */
 bool message_is_content(const struct stanza *st);
+/* Whether it says no more than that somebody types, or has got or read something (XEP-0085, 0184, 0333). */
+bool message_is_notice(const struct stanza *st);
 /* What only this server may say: a copy (XEP-0280), a delay in the own host's name, an id in this account's
  * archive. A handler of CHANGE that takes it out of the message in hand; the same for a stanza out of the
  * record (takes the reference, returns one); and whether one element is so. */

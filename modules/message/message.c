@@ -51,8 +51,8 @@ static enum verdict to_account(struct ctx *c)
 		offline_note(c, taken);
 		return DONE;
 	}
-	if (taken || !message_is_content(c->stanza))
-		return DONE; /* nobody misses a typing notice */
+	if (taken || message_is_notice(c->stanza)) /* nobody misses a typing notice (XEP-0160 section 3) */
+		return DONE;
 	return refuse(c, SERVICE_UNAVAILABLE, NULL);
 }
 

@@ -8,6 +8,7 @@
 
 #include "csi.h"
 #include "mem.h"
+#include "module.h"
 #include "xml.h"
 
 #define STATE "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
@@ -51,6 +52,11 @@ static const struct row {
 	{ "<message>" STATE "</message>", CSI_STATE },
 	{ "<message type='groupchat'>" STATE "</message>", CSI_STATE },
 	{ "<message type='chat'><thread>t1</thread>" STATE ID STORE "</message>", CSI_STATE },
+	{ "<message type='chat'>" STATE "<x xmlns='http://jabber.org/protocol/muc#user'/></message>",
+	  CSI_STATE },
+	{ "<message type='chat'>" STATE
+	  "<x xmlns='http://jabber.org/protocol/muc#user'><invite/></x></message>",
+	  CSI_MATTERS },
 	{ "<message type='chat'>" RECEIPT "</message>", CSI_WAITS },
 	{ "<message type='chat'>" DISPLAYED STORE ID "</message>", CSI_WAITS },
 	{ "<message type='chat'>" STATE DISPLAYED "</message>", CSI_WAITS },
@@ -129,12 +135,36 @@ static void test_without_sender(void **state)
 	assert_int_equal(judge("<message type='chat'>" STATE "</message>", NULL), CSI_MATTERS);
 }
 
+/* The same of messages, for who is offline: is there more in it than that? */
+static bool is_notice(const char *text)
+{
+	struct stanza *st = xml_parse_stanza(text, strlen(text));
+	bool is;
+
+	assert_non_null(st);
+	is = message_is_notice(st);
+	stanza_unref(st);
+	return is;
+}
+
+static void test_notice(void **state)
+{
+	(void)state;
+	assert_true(is_notice("<message type='chat'>" STATE "<thread>t1</thread></message>"));
+	assert_true(is_notice("<message>" RECEIPT ID "</message>"));
+	assert_true(is_notice("<message type='chat'>" DISPLAYED STATE STORE "</message>"));
+	assert_false(is_notice("<message type='chat'>" STATE "<body>Hist!</body></message>"));
+	assert_false(is_notice("<message type='chat'><x xmlns='urn:example:x'/></message>"));
+	assert_false(is_notice("<message type='chat'/>"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),
 		cmocka_unit_test(test_own),
 		cmocka_unit_test(test_without_sender),
+		cmocka_unit_test(test_notice),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
