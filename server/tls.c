@@ -21,6 +21,7 @@ struct connection {
 	char *server_name;       /* the domain that the hello named, or NULL */
 	bool is_direct;
 	bool is_client_verified; /* the peer has shown a certificate, and the authorities vouch for it */
+	bool has_begun_anew;     /* a handshake behind the first one */
 };
 
 /* ---- contexts */
@@ -28,6 +29,15 @@ struct connection {
 static int choose_certificate(SSL *ssl, int *alert, void *arg);
 static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_len,
                            const unsigned char *in, unsigned in_len, void *arg);
+
+/* RFC 6120 section 5.3.5: who wants a second handshake is cut off. OpenSSL says no and would go on. */
+static void on_alert(const SSL *ssl, int where, int alert)
+{
+	struct connection *c = SSL_get_app_data(ssl);
+
+	if (where == SSL_CB_WRITE_ALERT && (alert & 0xff) == SSL_AD_NO_RENEGOTIATION)
+		c->has_begun_anew = true;
+}
 
 SSL_CTX *tls_context_new(void)
 {
@@ -45,6 +55,7 @@ SSL_CTX *tls_context_new(void)
 	ASSERT(SSL_CTX_set_cipher_list(context, CIPHERS_TLS12));
 	SSL_CTX_set_tlsext_servername_callback(context, choose_certificate);
 	SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
+	SSL_CTX_set_info_callback(context, on_alert);
 	return context;
 }
 
@@ -315,9 +326,16 @@ enum tls_result tls_handshake(SSL *ssl, struct tls_io *io, const char **why)
 
 enum tls_result tls_read(SSL *ssl, char *out, size_t size, size_t *got, const char **why)
 {
+	const struct connection *c = SSL_get_app_data(ssl);
+
 	*got = 0;
 	forget_errors();
 	int returned = SSL_read_ex(ssl, out, size, got);
+	if (c->has_begun_anew) {
+		*why = "the peer wants to renegotiate";
+		forget_errors();
+		return TLS_BROKEN;
+	}
 	return returned == 1 ? TLS_OK : judge(ssl, returned, why);
 }
 
