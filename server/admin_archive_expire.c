@@ -28,6 +28,7 @@ static bool expire_step(struct archive_job *job)
 {
 	struct expire_job *e = CONTAINER_OF(job, struct expire_job, job);
 	const struct expiry_counts *counts = expiry_counts(e->expiry);
+	int64_t before = expiry_before(e->expiry);
 	char *error = NULL;
 
 	for (unsigned i = 0; i < STEPS_AT_ONCE && !job->is_over; i++) {
@@ -38,13 +39,15 @@ static bool expire_step(struct archive_job *job)
 		mem_free(error);
 		return false;
 	}
-	job->page = json_pack("{s:I}", "done", (json_int_t)(counts->entries + counts->records));
+	job->page =
+	    json_pack("{s:I}", "done", (json_int_t)(counts->entries + counts->records + counts->passing));
 	if (job->is_over)
 		job->result =
-		    json_pack("{s:b, s:o, s:I, s:I, s:I, s:o}", "dry_run", e->is_dry, "before",
-		              archive_time(expiry_before(e->expiry) << ID_TIME_SHIFT), "messages",
-		              (json_int_t)counts->entries, "records", (json_int_t)counts->records, "tables",
-		              (json_int_t)counts->parts, "months", archive_months(counts->months, NULL));
+		    json_pack("{s:b, s:o, s:I, s:I, s:I, s:I, s:o}", "dry_run", e->is_dry, "before",
+		              before ? archive_time(before << ID_TIME_SHIFT) : json_null(), "messages",
+		              (json_int_t)counts->entries, "records", (json_int_t)counts->records,
+		              "unwanted", (json_int_t)counts->passing, "tables", (json_int_t)counts->parts,
+		              "months", archive_months(counts->months, NULL));
 	return true;
 }
 
@@ -81,7 +84,8 @@ void admin_archive_expire(struct request *r)
 		return;
 	e->expiry = expiry_new(admin_reactor(r)->hosts, only, days, srv->hooks,
 	                       database_is_postgresql(srv->db), e->is_dry);
-	if (!e->expiry) {
+	if (expiry_is_idle(e->expiry)) {
+		expiry_free(e->expiry);
 		request_fail(r, CONTROL_REFUSED,
 		             name ? "This domain keeps archives for ever."
 		                  : "Every domain keeps archives for ever.",

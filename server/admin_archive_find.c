@@ -256,13 +256,13 @@ void admin_archive_search(struct request *r)
 static const struct sql sql_entry = {
 	.name = "archive_entry",
 	.text =
-	    "select id, record, is_out, coalesce(retraction, 0) from entry where owner = $1 and id = $2",
+	    "select id, record, is_out, coalesce(retraction, 0), passing from entry where owner = $1 and id = $2",
 };
 /* There is no index by record, but an entry is made when its record is there: its id is hardly smaller. */
 static const struct sql sql_entry_of = {
 	.name = "archive_entry_of",
-	.text = "select x.id, x.record, x.is_out, coalesce(x.retraction, 0) from"
-		" (select id, record, is_out, retraction from entry where owner = $1 and id >= $2"
+	.text = "select x.id, x.record, x.is_out, coalesce(x.retraction, 0), x.passing from"
+		" (select id, record, is_out, retraction, passing from entry where owner = $1 and id >= $2"
 		" order by id limit 50000) x where x.record = $3 limit 1",
 };
 static const struct sql sql_record = {
@@ -275,7 +275,7 @@ static const struct sql sql_record = {
 
 struct entry {
 	int64_t id, record; /* 0: there is none */
-	bool is_out;
+	bool is_out, is_passing;
 	int64_t retraction; /* the record that took it back, or 0 */
 };
 
@@ -285,7 +285,7 @@ static void on_entry(void *arg, const struct rows *rows)
 
 	if (rows_count(rows))
 		*e = (struct entry){ rows_int(rows, 0, 0), rows_int(rows, 0, 1), rows_int(rows, 0, 2) != 0,
-			             rows_int(rows, 0, 3) };
+			             rows_int(rows, 0, 4) != 0, rows_int(rows, 0, 3) };
 }
 
 static bool entry_find(struct archive_job *job, const struct owner *owner, int64_t record, struct entry *e)
@@ -315,8 +315,9 @@ static json_t *holder_json(const struct jid *j, const struct owner *owner, const
 	                    : e->id <= owner->taken ? "received, taken by a client"
 	                                            : "received, waits for a client";
 
-	return json_pack("{s:s%, s:o, s:s}", "jid", j->text, (size_t)j->bare_len, "id",
-	                 e->id ? archive_id(e->id) : json_null(), "state", state);
+	return json_pack("{s:s%, s:o, s:o}", "jid", j->text, (size_t)j->bare_len, "id",
+	                 e->id ? archive_id(e->id) : json_null(), "state",
+	                 json_sprintf("%s%s", state, e->is_passing ? ", not kept" : ""));
 }
 
 static bool holder_add(struct archive_job *job, const char *address, int64_t record)

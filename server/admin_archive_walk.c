@@ -46,13 +46,13 @@ static const struct sql sql_range = {
 	.text = "select min(id), max(id) from entry where owner = $1 and id >= $2 and id < $3",
 };
 
-/* A portion is bounded in bytes too. */
+/* What an archive does not show is not in its files either. A portion is bounded in bytes too. */
 #define EXPORT(bytes, range)                                                                               \
 	"select x.id, x.record, x.peer, x.is_out, x.sender, x.recipient, x.stanza, x.retraction from"      \
 	" (select e.id, e.record, e.peer, e.is_out, e.retraction, r.sender, r.recipient, r.stanza,"        \
 	" sum(" bytes ") over (order by e.id rows between unbounded preceding and 1 preceding)"            \
 	" as before from (select id, record, peer, is_out, retraction from entry"                          \
-	" where owner = $1 " range ") e left join record r on r.id = e.record) x"                          \
+	" where owner = $1 and passing = 0 " range ") e left join record r on r.id = e.record) x"          \
 	" where coalesce(x.before, 0) < 500000 order by x.id"
 #define EXPORT_ALL "and id > $2 and id < $3 order by id limit $4"
 #define EXPORT_WITH "and peer = $2 and id > $3 and id < $4 order by id limit $5"

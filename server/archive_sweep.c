@@ -12,6 +12,12 @@ struct sweep {
 	uint64_t entries;
 };
 
+/* What nobody wants to keep is left to archive_expire.c, which knows what becomes of its record. */
+static const struct sql sql_entries = {
+	.name = "sweep_entries",
+	.text = "delete from entry where owner = $1 and id in (select id from entry where owner = $1"
+		" and passing = 0 order by id limit $2) returning id",
+};
 /* The next owners of entries, each found by one step in the index, and whether they are gone: an id is never used
  * again. */
 static const struct sql sql_owners = {
@@ -23,12 +29,6 @@ static const struct sql sql_owners = {
 	    " select o.id, a.id is null from o left join account a on a.id = o.id where o.id is not null"
 	    " order by o.id",
 };
-static const struct sql sql_entries = {
-	.name = "sweep_entries",
-	.text = "delete from entry where owner = $1 and id in (select id from entry where owner = $1"
-		" order by id limit $2) returning id",
-};
-
 struct sweep *sweep_new(void)
 {
 	return mem_zalloc(sizeof(struct sweep));

@@ -62,7 +62,7 @@ static const struct specification {
 	{ "XEP-0424", "Message Retraction", NULL },
 	{ "XEP-0431", "Full Text Search in MAM", NULL },
 	{ "XEP-0440", "SASL Channel-Binding Type Capability", "c2s_login" },
-	{ "XEP-0441", "Message Archive Management Preferences: to read", NULL },
+	{ "XEP-0441", "Message Archive Management Preferences", NULL },
 	{ "XEP-0478", "Stream Limits Advertisement", "c2s" },
 };
 

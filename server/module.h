@@ -84,6 +84,9 @@ struct ctx {
 	int64_t record;   /* id of its record; 0 when it is not on record */
 	bool is_spooled;  /* IN: its record may be missing in the database: write it too */
 	int64_t entry;    /* IN: its id in the owner's index; 0 when it has none */
+	bool
+	    is_passing; /* IN, and it has not come back: the owner does not keep it, his archive has no such
+	                     entry */
 	int64_t
 	    sent; /* OUT: its id in the sender's own index, which nobody else may see; 0 when it has none */
 };

@@ -20,7 +20,7 @@ struct upkeep {
 	/* of the day's work under way */
 	struct database_session *session;
 	struct sweep *sweep;
-	struct expiry *expiry; /* NULL: nothing is to go */
+	struct expiry *expiry;
 	bool is_swept, is_over;
 	char *error;
 };
@@ -53,10 +53,7 @@ static bool upkeep_step(struct upkeep *u)
 {
 	if (!u->is_swept)
 		return sweep_step(u->sweep, u->session, &u->is_swept, &u->error);
-	if (u->expiry)
-		return expiry_step(u->expiry, u->session, &u->is_over, &u->error);
-	u->is_over = true;
-	return true;
+	return expiry_step(u->expiry, u->session, &u->is_over, &u->error);
 }
 
 static void on_work(uv_work_t *work)
@@ -75,7 +72,7 @@ static void on_work(uv_work_t *work)
 
 static void log_day(const struct upkeep *u)
 {
-	const struct expiry_counts *counts = u->expiry ? expiry_counts(u->expiry) : NULL;
+	const struct expiry_counts *counts = expiry_counts(u->expiry);
 
 	if (u->error)
 		log_warn("upkeep", NULL, "the day's work on the database goes on tomorrow: %s", u->error);
@@ -83,7 +80,12 @@ static void log_day(const struct upkeep *u)
 		log_info("upkeep", NULL,
 		         "archives of accounts that are gone: %" PRIu64 " messages have gone",
 		         sweep_count(u->sweep));
-	if (counts && (counts->entries || counts->records || counts->parts))
+	if (counts->passing)
+		log_info("upkeep", NULL,
+		         "archives: %" PRIu64
+		         " messages that their owners have got and did not want to keep are gone",
+		         counts->passing);
+	if (counts->entries || counts->records || counts->parts)
 		log_info("upkeep", NULL,
 		         "archives: %" PRIu64 " messages, %" PRIu64 " records and %" PRIu64
 		         " tables of whole months were older than they are kept, and are gone",

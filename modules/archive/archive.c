@@ -34,8 +34,8 @@ static const struct sql sql_ends = {
 	.name = "archive_ends",
 	.text =
 	    "select coalesce((select e.id from entry e join record r on r.id = e.record where e.owner = $1"
-	    " order by e.id limit 1), 0), coalesce((select e.id from entry e join record r on r.id ="
-	    " e.record where e.owner = $1 order by e.id desc limit 1), 0)",
+	    " and e.passing = 0 order by e.id limit 1), 0), coalesce((select e.id from entry e join record r"
+	    " on r.id = e.record where e.owner = $1 and e.passing = 0 order by e.id desc limit 1), 0)",
 };
 
 static void add_end(struct stanza *st, struct element *metadata, const char *name, int64_t id)

@@ -8,23 +8,24 @@
 
 /* ---- the statements. One message more than a page has says whether there are more. The entries of the page come
  * first, and then what they name: so each plan is a good one, whether it is made with the values or without. A
- * record may have gone a day before its entry. */
+ * record may have gone a day before its entry. What is only on its way to the owner (passing) is not in his archive,
+ * and has no words. */
 
 #define SHOWN(entries, order)                                                                              \
-	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from (" entries                      \
+	"select e.id, r.sender, r.recipient, r.stanza, e.retraction, t.stanza from (" entries              \
 	") as e left join record r on r.id = e.record left join record t on t.id = e.retraction"           \
 	" order by e.id" order
 #define ALL(order)                                                                                         \
-	SHOWN("select id, record, retraction from entry where owner = $1 and id > $2 and id < $3"          \
-	      " order by id" order " limit 51",                                                            \
+	SHOWN("select id, record, retraction from entry where owner = $1 and passing = 0 and id > $2"      \
+	      " and id < $3 order by id" order " limit 51",                                                \
 	      order)
 #define WITH(order)                                                                                        \
-	SHOWN("select id, record, retraction from entry where owner = $1 and peer = $2 and id > $3"        \
-	      " and id < $4 order by id" order " limit 51",                                                \
+	SHOWN("select id, record, retraction from entry where owner = $1 and peer = $2 and passing = 0"    \
+	      " and id > $3 and id < $4 order by id" order " limit 51",                                    \
 	      order)
 #define FULL(order)                                                                                        \
 	SHOWN("select e.id, e.record, e.retraction from entry e join record r on r.id = e.record"          \
-	      " where e.owner = $1 and e.peer = $2 and e.id > $3 and e.id < $4"                            \
+	      " where e.owner = $1 and e.peer = $2 and e.passing = 0 and e.id > $3 and e.id < $4"          \
 	      " and $5 in (r.sender, r.recipient) order by e.id" order " limit 51",                        \
 	      order)
 
@@ -49,7 +50,7 @@ static const struct sql sql_full[] = {
 #define OF_CLIENT                                                                                          \
 	" and ($6 = '' or exists (select 1 from record c where c.id = e.record and $6 in (c.sender, c.recipient)))"
 #define SOUGHT(windows, in_window, order)                                                                  \
-	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from (select f.* from"               \
+	"select e.id, r.sender, r.recipient, r.stanza, e.retraction, t.stanza from (select f.* from"       \
 	" (select coalesce((select id from entry where owner = $1 and id > $2 order by id limit 1), 0)"    \
 	" as first, coalesce((select id from entry where owner = $1 and id < $3 order by id desc"          \
 	" limit 1), -1) as last) as ends"                                                                  \
@@ -60,7 +61,7 @@ static const struct sql sql_full[] = {
 	" and ($5 = '' or e.peer = $5)" OF_CLIENT " order by e.id " order " offset 0) as f limit 51) as e" \
 	" left join record r on r.id = e.record left join record t on t.id = e.retraction order by e.id " order
 #define SOUGHT_SQLITE(order)                                                                               \
-	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from entry_words f"                  \
+	"select e.id, r.sender, r.recipient, r.stanza, e.retraction, t.stanza from entry_words f"          \
 	" cross join entry e on e.n = f.rowid"                                                             \
 	" left join record r on r.id = e.record left join record t on t.id = e.retraction"                 \
 	" where e.owner = $1"                                                                              \
@@ -81,9 +82,9 @@ static const struct sql sql_sought[] = {
 
 /* Those that are named alone: no more than a page may have. */
 #define IDS(are_named, order)                                                                              \
-	"select e.id, r.sender, r.recipient, r.stanza, t.id, t.stanza from entry e"                        \
+	"select e.id, r.sender, r.recipient, r.stanza, e.retraction, t.stanza from entry e"                \
 	" left join record r on r.id = e.record left join record t on t.id = e.retraction"                 \
-	" where e.owner = $1 and e.id > $2 and e.id < $3 and e.id " are_named                              \
+	" where e.owner = $1 and e.passing = 0 and e.id > $2 and e.id < $3 and e.id " are_named            \
 	" and ($5 = '' or e.peer = $5) and ($6 = '' or $6 in (r.sender, r.recipient)) order by e.id" order
 #define IDS_PG "= any (string_to_array($4, ',')::bigint[])"
 #define IDS_SQLITE "in (select value from json_each('[' || $4 || ']'))"
@@ -96,10 +97,12 @@ static const struct sql sql_ids[] = {
 };
 static const struct sql sql_missing = {
 	.name = "archive_missing",
-	.text = "select count(*) from unnest(string_to_array($1, ',')::bigint[]) n"
-		" where not exists (select 1 from entry e where e.owner = $2 and e.id = n)",
-	.sqlite = "select count(*) from json_each('[' || $1 || ']') n"
-		  " where not exists (select 1 from entry e where e.owner = $2 and e.id = n.value)",
+	.text =
+	    "select count(*) from unnest(string_to_array($1, ',')::bigint[]) n"
+	    " where not exists (select 1 from entry e where e.owner = $2 and e.id = n and e.passing = 0)",
+	.sqlite =
+	    "select count(*) from json_each('[' || $1 || ']') n"
+	    " where not exists (select 1 from entry e where e.owner = $2 and e.id = n.value and e.passing = 0)",
 };
 
 /* ---- answers */
@@ -118,7 +121,7 @@ static void add_tombstone(struct stanza *st, struct element *message, const stru
 {
 	struct element *e = element_add(st, message, "retracted", RETRACT_NS);
 	const char *text = rows_text(r, i, 5);
-	struct stanza *by = stanza_parse(text, strlen(text));
+	struct stanza *by = text ? stanza_parse(text, strlen(text)) : NULL;
 	char stamp[STAMP_SIZE];
 
 	if (by && by->id)

@@ -11,6 +11,7 @@ struct offline {
 	int64_t taken;    /* the mark */
 	int64_t stored;   /* the mark as it is in the database */
 	int64_t newest;   /* incoming entry */
+	int64_t passing;  /* the newest that is in no archive; may be 0 when that is below `stored` */
 	bool has_older;   /* something above the mark waits */
 	bool is_timing;   /* the timer is set */
 	bool is_settling; /* sessions have been asked whether they have written it all */

@@ -107,9 +107,12 @@ static int64_t mark_of(const struct offline *o)
 
 const struct sql offline_sql_load = {
 	.name = "offline_load",
-	.text = "select coalesce((select m.taken from mark m where m.owner = $1), 0),"
-		" coalesce((select e.id from entry e where e.owner = $1 and e.is_out = 0 order by e.id "
-		"desc limit 1), 0)",
+	.text =
+	    "select coalesce((select m.taken from mark m where m.owner = $1), 0),"
+	    " coalesce((select e.id from entry e where e.owner = $1 and e.is_out = 0 order by e.id "
+	    "desc limit 1), 0),"
+	    " coalesce((select e.id from entry e where e.owner = $1 and e.passing > 0 and e.id >"
+	    " coalesce((select m.taken from mark m where m.owner = $1), 0) order by e.id desc limit 1), 0)",
 };
 /* The account may have been removed meanwhile. */
 static const struct sql sql_mark = {
@@ -124,6 +127,7 @@ enum verdict offline_loaded(struct ctx *c, const struct rows *r)
 
 	o->taken = o->stored = rows_int(r, 0, 0);
 	o->newest = rows_int(r, 0, 1);
+	o->passing = rows_int(r, 0, 2);
 	o->has_older = o->newest > o->taken;
 	return DONE;
 }
@@ -263,6 +267,8 @@ bool offline_may_deliver(struct ctx *c, struct session *s)
 		return false;
 	if (c->entry > o->newest)
 		o->newest = c->entry;
+	if (c->is_passing)
+		o->passing = c->entry;
 	if (s && !session_is_reachable(s) ? c->is_returned || !is_left(o, s) : !o->is_replaying)
 		return true;
 	o->must_repeat |= c->is_returned; /* the replay may have passed it */
@@ -311,12 +317,12 @@ bool offline_all_returned(struct ctx *c)
 static const struct sql sql_page = {
 	.name = "offline_page",
 	.text =
-	    "select e.id, e.record, r.sender, r.recipient, r.stanza, e.retraction from entry e join record r on r.id "
-	    "= e.record"
+	    "select e.id, e.record, r.sender, r.recipient, r.stanza, e.retraction, e.passing from entry e"
+	    " join record r on r.id = e.record"
 	    " where e.owner = $1 and e.id > $2 and e.is_out = 0 order by e.id limit 50",
 };
 
-/* XEP-0203: when the message entered the server, said by the host; and its id in the archive. */
+/* XEP-0203: when the message entered the server, said by the host; and its id in the archive, if it has one (0). */
 static struct stanza *with_delay(struct ctx *c, struct stanza *base, int64_t entry, int64_t record)
 {
 	struct stanza *st = stanza_derive(base);
@@ -326,7 +332,8 @@ static struct stanza *with_delay(struct ctx *c, struct stanza *base, int64_t ent
 
 	element_setf(st, delay, "from", "%.*s", (int)jid_domain_len(own), jid_domain(own));
 	element_set(st, delay, "stamp", stamp_write(record >> ID_TIME_SHIFT, stamp));
-	stanza_id_add(c, st, st->root, entry);
+	if (entry)
+		stanza_id_add(c, st, st->root, entry);
 	return stanza_seal(st);
 }
 
@@ -335,10 +342,12 @@ static bool has_read(const struct session *s, int64_t entry)
 	return entry > s->archive_since && entry <= s->archive_read;
 }
 
-/* What all sessions have read in the archive, or are reading there, waits for nobody. */
+/* What all sessions have read in the archive, or are reading there, waits for nobody; but where something waits that
+ * is in no archive, all of it is looked at. */
 static void replay_pass_over(struct ctx *c, struct offline *o)
 {
-	int64_t since = 0, read = list_is_empty(home_sessions(c->home)) ? 0 : o->newest;
+	bool is_none = list_is_empty(home_sessions(c->home)) || o->passing > o->stored;
+	int64_t since = 0, read = is_none ? 0 : o->newest;
 	struct session *s;
 
 	SESSION_EACH (s, c->home) {
@@ -366,6 +375,8 @@ static bool replay_deliver(struct ctx *c, struct session *s, const struct rows *
 	const char *from = rows_text(r, i, 2), *to = rows_text(r, i, 3), *text = rows_text(r, i, 4);
 	struct jid *sender = jid_parse(from, strlen(from)), *recipient = jid_parse(to, strlen(to));
 	struct stanza *st = stanza_parse(text, strlen(text));
+	int64_t id = rows_int(r, i, 0);
+	bool is_passing = rows_int(r, i, 6) != 0;
 	struct session *named;
 	bool has_taker = true;
 
@@ -374,10 +385,9 @@ static bool replay_deliver(struct ctx *c, struct session *s, const struct rows *
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
 		s = named ? named : s;
 		has_taker = s != NULL;
-		if (s && !has_read(s, rows_int(r, i, 0)))
+		if (s && (is_passing || !has_read(s, id)))
 			deliver(c, s, sender, recipient,
-			        with_delay(c, st, rows_int(r, i, 0), rows_int(r, i, 1)), rows_int(r, i, 0),
-			        1);
+			        with_delay(c, st, is_passing ? 0 : id, rows_int(r, i, 1)), id, 1);
 	}
 	stanza_unref(st);
 	jid_unref(sender);

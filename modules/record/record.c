@@ -7,15 +7,20 @@
 
 #define FORM_NS "jabber:x:data"
 
-struct record_policy {
-	bool words, receipts;
-};
-
 static const struct option policies[] = {
 	{ "words", OPT_BOOL, offsetof(struct record_policy, words), "true",
 	  "Whether what is on record can be searched by its words.", 0, 0, NULL },
 	{ "receipts", OPT_BOOL, offsetof(struct record_policy, receipts), "false",
 	  "Whether receipts and read markers are put on record too (XEP-0184, XEP-0333).", 0, 0, NULL },
+	{ "preferences", OPT_CHOICE, offsetof(struct record_policy, preferences), "fixed",
+	  "Whether users say which of their messages stay on record (XEP-0441).", 0, 0,
+	  record_preferences },
+	OPTIONS_END,
+};
+
+static const struct option options[] = {
+	{ "addresses", OPT_INT, offsetof(struct record_options, addresses), "1000",
+	  "How many addresses a user's archiving preferences may name.", 1, 100000, NULL },
 	OPTIONS_END,
 };
 
@@ -80,6 +85,17 @@ static const struct sql sql_entry_words = {
 	    " on conflict (owner, id) do nothing;"
 	    "insert into entry_words (rowid, words) values"
 	    " (last_insert_rowid(), case when changes() > 0 then ?6 end)",
+};
+
+/* Who does not want to keep a message has an entry of it all the same until he has got it: that is how it waits
+ * for him. His archive does not show it. */
+enum { PASSING = 1, PASSING_WITH_RECORD = 2 };
+
+static const struct sql sql_entry_passing = {
+	.name = "entry_insert_passing",
+	.text =
+	    "insert into entry (owner, id, record, peer, is_out, passing) values ($1, $2, $3, $4, 0, $5)"
+	    " on conflict (owner, id) do nothing",
 };
 
 /* XEP-0424 section 5: what is taken back stays on record, and is seen and found no more. Both sides must have the
@@ -158,7 +174,20 @@ static int64_t write_entry(struct ctx *c, struct write *w, const struct jid *pee
 	return id;
 }
 
-/* Takes back the message that the one in hand names, if it is one of the same account. `entry` is its own. */
+/* Its record is also the sender's; or, where he keeps none, the recipient's alone, and goes with this entry. */
+static int64_t write_passing(struct ctx *c, struct write *w, bool is_shared)
+{
+	int64_t id = entry_id_new(c);
+
+	write_add(w, &sql_entry_passing,
+	          PARAMS(P_INT(home_account(c->home)), P_INT(id), P_INT(c->record),
+	                 P_TEXTN(c->from->text, c->from->bare_len),
+	                 P_INT(is_shared ? PASSING : PASSING_WITH_RECORD)));
+	return id;
+}
+
+/* Takes back the message that the one in hand names, if it is one of the same account. `entry` is its own. That it
+ * was taken back is seen also where the retraction itself has no record. */
 static void write_retraction(struct ctx *c, struct write *w, const struct jid *peer, bool is_out,
                              int64_t entry)
 {
@@ -171,10 +200,21 @@ static void write_retraction(struct ctx *c, struct write *w, const struct jid *p
 	st = stanza_seal(
 	    stanza_new(STANZA_MESSAGE, MESSAGE_NORMAL, id)); /* " id='...'/>", as it is on record */
 	write_add(w, &sql_retract,
-	          PARAMS(P_INT(c->record), P_INT(home_account(c->home)),
+	          PARAMS(P_INT(c->record ? c->record : record_id_new(c)), P_INT(home_account(c->home)),
 	                 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out), P_INT(entry),
 	                 P_TEXTN(st->bytes, st->bytes_len - strlen("/>"))));
 	stanza_unref(st);
+}
+
+/* What its sender does not want to keep is only on its way: the recipient's home puts it on record, where it waits
+ * for him, and it is there before anybody gets it. */
+static void send_unkept(struct ctx *c)
+{
+	struct write *w = begin_write(c);
+
+	write_retraction(c, w, c->to, true, entry_id_new(c));
+	transit_add(c, w);
+	record(c, w);
 }
 
 /* Step 1: the home it enters. A message to oneself is one row, an incoming one; it has arrived with it. */
@@ -186,6 +226,10 @@ static enum verdict on_out(struct ctx *c)
 
 	if (!is_to_record(c))
 		return PASS;
+	if (!preferences_keep(c, c->to)) {
+		send_unkept(c);
+		return PASS;
+	}
 	c->record = record_id_new(c);
 	w = begin_write(c);
 	write_record(c, w);
@@ -225,11 +269,13 @@ static enum verdict on_in(struct ctx *c)
 	w = begin_write(c);
 	if (!is_recorded || c->is_spooled) /* or this row would name one that is not there yet */
 		write_record(c, w);
-	c->entry = write_entry(c, w, c->from, false);
+	c->is_passing = !preferences_keep(c, c->from);
+	c->entry = c->is_passing ? write_passing(c, w, is_recorded) : write_entry(c, w, c->from, false);
 	write_retraction(c, w, c->from, false, c->entry);
 	transit_done(c, w);
 	record(c, w);
-	tell_id(c);
+	if (!c->is_passing) /* under an id that the archive does not have no client finds where it was */
+		tell_id(c);
 	return PASS;
 }
 
@@ -245,6 +291,7 @@ static struct element *field_new(struct stanza *st, struct element *form, const 
 
 static enum verdict on_disco(struct ctx *c)
 {
+	const struct record_policy *policy = module_policy(c);
 	struct stanza *st;
 	struct element *query = disco_element(c, &st), *form, *field;
 
@@ -254,6 +301,8 @@ static enum verdict on_disco(struct ctx *c)
 	element_set(st, field, "type", "hidden");
 	element_add_text(st, field, "value", FORM_NS, "urn:muster:record");
 	element_add_text(st, field_new(st, form, "record"), "value", FORM_NS, home_record_policy(c->home));
+	element_add_text(st, field_new(st, form, "preferences"), "value", FORM_NS,
+	                 record_preferences[policy->preferences]);
 	field = field_new(st, form, "hints");
 	for (unsigned i = 0; hint_names[i]; i++)
 		if (home_obeys(c->home, (enum hint)i))
@@ -264,6 +313,8 @@ static enum verdict on_disco(struct ctx *c)
 static const char *const features[] = { "urn:xmpp:hints", NULL };
 
 static const struct hook hooks[] = {
+	ON_LOAD(HOME_USER, &preferences_sql_load, preferences_on_load),
+	ON_RELOAD(HOME_USER, &preferences_sql_load, preferences_on_load),
 	ON_EVENT(EVENT_DISCO_INFO, HOME_HOST, on_disco),
 	AT_STAGE(OUT, KEEP, ON_MESSAGE, HOME_USER, on_out),
 	AT_STAGE(IN, KEEP, ON_MESSAGE, HOME_USER, on_in),
@@ -279,6 +330,10 @@ const struct module mod_record = {
 	.spec = "XEP-0334, XEP-0424, XEP-0441",
 	.features = features,
 	.hooks = hooks,
+	.home_size = sizeof(struct preferences),
+	.home_free = preferences_free,
+	.options = options,
+	.options_size = sizeof(struct record_options),
 	.policies = policies,
 	.policies_size = sizeof(struct record_policy),
 };

@@ -219,11 +219,19 @@ static json_t *ask_to_expire(struct call *c, bool is_dry, uint64_t total)
 static uint64_t rows_of(const json_t *result)
 {
 	return (uint64_t)(json_integer_value(json_object_get(result, "messages")) +
-	                  json_integer_value(json_object_get(result, "records")));
+	                  json_integer_value(json_object_get(result, "records")) +
+	                  json_integer_value(json_object_get(result, "unwanted")));
 }
 
 static void show_expired(const json_t *result, const char *what)
 {
+	json_int_t unwanted = json_integer_value(json_object_get(result, "unwanted"));
+
+	if (unwanted)
+		printf("%lld messages that their owners have got and did not want to keep %s.\n",
+		       (long long)unwanted, what);
+	if (rows_of(result) == (uint64_t)unwanted)
+		return;
 	printf("%lld messages in archives and %lld records %s, all from before %s.\n",
 	       (long long)json_integer_value(json_object_get(result, "messages")),
 	       (long long)json_integer_value(json_object_get(result, "records")), what,
@@ -247,6 +255,15 @@ static void show_removed(struct call *c, const json_t *before, json_t *after)
 	puts(".");
 }
 
+static void show_nothing(const json_t *result)
+{
+	if (json_is_string(json_object_get(result, "before")))
+		printf("Nothing is from before %s.\n", text_of(result, "before"));
+	else
+		puts(
+		    "Archives are kept for ever, and nothing is left of what their owners did not want to keep.");
+}
+
 int archive_expire(struct call *c)
 {
 	json_t *before = ask_to_expire(c, true, 0), *after = NULL;
@@ -255,7 +272,7 @@ int archive_expire(struct call *c)
 	if (before && is_dry && c->is_json)
 		show_json(c, before);
 	else if (before && !rows_of(before) && !c->is_json)
-		printf("Nothing is from before %s.\n", text_of(before, "before"));
+		show_nothing(before);
 	else if (before && !c->is_json)
 		show_expired(before, is_dry ? "would go" : "are to go");
 	if (before && !is_dry && (rows_of(before) || c->is_json) && ask_if_sure(c, "Remove them for good?"))
