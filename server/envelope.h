@@ -19,7 +19,7 @@ enum envelope_kind {
 	ENV_MANAGE,  /* <enable/>, <r/>, <a/>; <active/>, <inactive/> of the client: session_manage */
 	ENV_REFUSED, /* a stanza was refused by the stream itself; `stanza` answers it, or NULL */
 	ENV_RETURNED, /* a message that a dead stream never wrote: COPY and ACT again */
-	ENV_SETTLED,  /* all that was delivered to the session before ENV_SETTLE is written */
+	ENV_SETTLED,  /* ENV_SETTLE's answer, `count` times; or the client has acknowledged more */
 	ENV_KICK,     /* end the session with `session`'s id (0: all) with stream error `condition` */
 	ENV_RELOAD,   /* somebody else has changed its rows: home_reload.c */
 	ENV_REMOVE,   /* remove the account, then tell the struct account_job `arg` */

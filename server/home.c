@@ -186,7 +186,7 @@ static void home_settled(struct home *h, struct envelope *e)
 	struct session *s = session_by_id(h, e->session);
 
 	if (s) {
-		s->unsettled--;
+		s->unsettled -= e->count;
 		pass_event(h, EVENT_SETTLED, s);
 	}
 	envelope_free(h->reactor, e);

@@ -111,7 +111,7 @@ enum event {
 	EVENT_SESSION_RESTORED, /* instead of these three: it was there when the server stopped, and is again.
 	                            Nobody has noticed */
 	EVENT_SESSION_GONE,     /* before the session is freed; handlers do not wait */
-	EVENT_SETTLED,          /* the answer to session_settle */
+	EVENT_SETTLED,          /* the answer to session_settle; or its client has acknowledged entries */
 	EVENT_DISCO_INFO, /* may add to the answer: disco_identity, disco_feature. Of a host the same for everybody,
 	                            as its hash is told to all (XEP-0115): there may be no stanza in hand */
 	EVENT_DISCO_ITEMS,
@@ -288,8 +288,12 @@ void session_say(struct ctx *c, struct session *s, struct stanza *st);
 /* Asks the session's stream to say when all that was delivered to it so far has been written to the
  * network, or is acknowledged where its client does that: EVENT_SETTLED follows, or never if the stream ends first. */
 void session_settle(struct ctx *c, struct session *s);
-/* Names the entries that were delivered to it and that its client has not acknowledged (XEP-0198). */
+/* Whether its client acknowledges what it gets (XEP-0198). */
+bool session_acknowledges(const struct session *s);
+/* Names the entries that were delivered to it and that its client has not acknowledged. */
 void session_unacknowledged(const struct session *s, void (*fn)(void *arg, int64_t entry), void *arg);
+/* The least of those of all sessions, and of what waits in the outbox; INT64_MAX: there are none. */
+int64_t home_unacknowledged(struct ctx *c);
 
 /* ---- sending. Each takes over the stanza's reference; addresses are referenced as needed. All of it
  * leaves through the home's outbox, in order, behind records that are not committed yet. */

@@ -176,18 +176,17 @@ static void on_timer(struct timer *t)
 		sm_ask(s);
 }
 
-static void settled(struct session *s, unsigned times)
+/* Its client has acknowledged more, and by that `marks` questions are answered. */
+static void settled(struct session *s, unsigned marks)
 {
 	struct reactor *r = s->home->reactor;
+	struct envelope *e = envelope_new(r, ENV_SETTLED);
 
-	for (; times > 0; times--) {
-		struct envelope *e = envelope_new(r, ENV_SETTLED);
-
-		e->to = jid_ref(s->full);
-		e->home_kind = HOME_USER;
-		e->session = s->id;
-		reactor_post(r, r->index, e);
-	}
+	e->to = jid_ref(s->full);
+	e->home_kind = HOME_USER;
+	e->session = s->id;
+	e->count = marks;
+	reactor_post(r, r->index, e);
 }
 
 /* A client that acknowledges nothing, or has been away for too long. */
@@ -250,19 +249,60 @@ void session_unacknowledged(const struct session *s, void (*fn)(void *arg, int64
 			fn(arg, u->entry);
 }
 
+bool session_acknowledges(const struct session *s)
+{
+	return s->sm != NULL;
+}
+
+/* What an outbox still has is no session's yet. */
+static int64_t outbox_least(const struct home *h)
+{
+	int64_t least = INT64_MAX;
+	const struct outgoing *o;
+
+	LIST_EACH (o, &h->outbox, struct outgoing, node)
+		if (o->envelope && o->envelope->kind == ENV_WRITE && o->envelope->entry &&
+		    o->envelope->entry < least)
+			least = o->envelope->entry;
+	return least;
+}
+
+static void take_least(void *arg, int64_t entry)
+{
+	int64_t *least = arg;
+
+	if (entry < *least)
+		*least = entry;
+}
+
+int64_t home_unacknowledged(struct ctx *c)
+{
+	int64_t least = outbox_least(c->home);
+	const struct session *s;
+
+	SESSION_EACH (s, c->home)
+		session_unacknowledged(s, take_least, &least);
+	return least;
+}
+
 bool sm_acknowledge(struct session *s, uint32_t h)
 {
 	struct sm_out *out = &s->sm->out;
 	enum sm_verdict verdict = sm_out_judge(out, h);
+	unsigned marks = 0;
+	bool has_entry = false;
 
 	if (verdict != SM_ACKS)
 		return verdict == SM_GOES_BACK;
 	while ((uint32_t)out->acked != h) {
 		struct unacked *u = sm_out_take(out);
 
-		settled(s, u->marks);
+		marks += u->marks;
+		has_entry |= u->entry != 0;
 		unacked_free(u);
 	}
+	if (marks || has_entry)
+		settled(s, marks);
 	return true;
 }
 

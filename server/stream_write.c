@@ -208,6 +208,7 @@ static void out_settle(struct reactor *r, struct out *o)
 
 	e->to = jid_ref(o->to);
 	e->session = o->session;
+	e->count = 1;
 	to_home(r, e);
 }
 

@@ -14,8 +14,9 @@ struct offline {
 	int64_t passing;  /* the newest that is in no archive; may be 0 when that is below `stored` */
 	bool has_older;   /* something above the mark waits */
 	bool is_timing;   /* the timer is set */
-	bool is_settling; /* sessions have been asked whether they have written it all */
+	bool is_settling; /* who acknowledges nothing has been asked whether it is written */
 	int64_t settling; /* ... up to this mark */
+	int64_t written;  /* and it is, up to this one */
 	/* while replaying */
 	bool is_replaying;
 	bool is_stalled;  /* the database did not answer, or the session went: the timer begins again */

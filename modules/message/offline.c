@@ -1,6 +1,8 @@
 /* offline.c - XEP-0160 without a second copy: what is offline is the entries of the owner's index that no
- * session has taken. A mark per account says up to where all is taken; it is exact in memory, and stored at
- * most a second later, when the sessions' streams have really written what it covers.
+ * session has taken. A mark per account says up to where all is taken. It is exact in memory; stored is what of
+ * it the clients have acknowledged (XEP-0198), or else the sessions' streams have really written: at once, or
+ * where more keeps coming every half second. So after kill -9 nobody gets again what he has acknowledged
+ * earlier than that.
  *
  * The first session that can be reached gets what waits, a page at a time: the next one when its stream has
  * written the last. What arrives meanwhile waits its turn, so that all of it comes in order. A session that does
@@ -12,9 +14,9 @@
 
 #define PAGE 50
 #define PAGE_BYTES 262144 /* beyond it the rest of a page is left to the next one */
-#define TICK_MS 1000
-#define READER_TICKS 5 /* then another session gets the rest */
-#define IDS_MAX 1000   /* single entries remembered beside the mark */
+#define TICK_MS 500
+#define READER_TICKS 10 /* then another session gets the rest */
+#define IDS_MAX 1000    /* single entries remembered beside the mark */
 
 struct partial {
 	struct partial *next;
@@ -125,7 +127,7 @@ enum verdict offline_loaded(struct ctx *c, const struct rows *r)
 {
 	struct offline *o = home_data(c);
 
-	o->taken = o->stored = rows_int(r, 0, 0);
+	o->taken = o->stored = o->written = rows_int(r, 0, 0);
 	o->newest = rows_int(r, 0, 1);
 	o->passing = rows_int(r, 0, 2);
 	o->has_older = o->newest > o->taken;
@@ -188,7 +190,7 @@ static void partials_drop(struct offline *o, int64_t up_to)
 	}
 }
 
-/* All sessions have written what was delivered before they were asked. */
+/* All that have been asked have written what was delivered to them before. */
 static void settle_check(struct ctx *c, struct offline *o)
 {
 	struct session *s;
@@ -196,12 +198,10 @@ static void settle_check(struct ctx *c, struct offline *o)
 	if (!o->is_settling)
 		return;
 	SESSION_EACH (s, c->home)
-		if (s->unsettled)
+		if (s->unsettled && !session_acknowledges(s))
 			return;
 	o->is_settling = false;
-	partials_drop(o, o->settling);
-	mark_store(c, o, mark_of(o) < o->settling ? mark_of(o) : o->settling);
-	mark_soon(c, o);
+	o->written = o->settling;
 }
 
 static void settle_ask(struct ctx *c, struct offline *o)
@@ -211,8 +211,24 @@ static void settle_ask(struct ctx *c, struct offline *o)
 	o->is_settling = true;
 	o->settling = mark_of(o);
 	SESSION_EACH (s, c->home)
-		session_settle(c, s);
+		if (!session_acknowledges(s))
+			session_settle(c, s);
 	settle_check(c, o);
+}
+
+/* As far as it is known to have arrived. */
+static void mark_move(struct ctx *c, struct offline *o)
+{
+	int64_t mark = home_unacknowledged(c) - 1;
+
+	if (mark > o->written)
+		mark = o->written;
+	if (mark > mark_of(o))
+		mark = mark_of(o);
+	partials_drop(o, mark);
+	if (mark != o->stored || (!o->is_settling && o->written < mark_of(o)))
+		tick_soon(c, o);
+	mark_store(c, o, mark);
 }
 
 static void note_waiting(struct offline *o, int64_t entry);
@@ -239,6 +255,8 @@ static void note_waiting(struct offline *o, int64_t entry)
 {
 	o->has_older = true;
 	ids_remove(&o->skipped, entry);
+	if (entry <= o->written)
+		o->written = entry - 1;
 	if (entry > o->taken || ids_add(&o->returned, entry))
 		return;
 	o->taken = mark_of(o) < entry ? mark_of(o) : entry - 1;
@@ -583,6 +601,8 @@ enum verdict offline_on_settled(struct ctx *c)
 	struct offline *o = home_data(c);
 
 	settle_check(c, o);
+	if (!o->is_timing)
+		mark_move(c, o);
 	if (o->reader != c->session->id || c->session->unsettled)
 		return PASS;
 	o->reader = 0;
@@ -593,9 +613,10 @@ enum verdict offline_on_gone(struct ctx *c)
 {
 	struct offline *o = home_data(c);
 
-	/* What it did not write comes back behind this: the others are asked again when that is here. */
+	/* What has not arrived comes back behind this: the mark stays where it is until that is here. */
 	o->is_settling = false;
-	mark_soon(c, o);
+	o->is_timing = true;
+	home_timer(c, on_tick, TICK_MS);
 	if (o->reader != c->session->id)
 		return PASS;
 	o->reader = 0;
@@ -627,8 +648,9 @@ static enum verdict on_tick(struct ctx *c)
 	struct offline *o = home_data(c);
 
 	o->is_timing = false;
-	if (!o->is_settling && mark_of(o) != o->stored)
+	if (!o->is_settling && o->written < mark_of(o))
 		settle_ask(c, o);
+	mark_move(c, o);
 	if (o->reader)
 		return replay_watch(c, o);
 	if (!o->is_stalled)

@@ -79,6 +79,7 @@ class Device(Client):
         self.confirmed = 0            # how many the server has acknowledged
         self.since_asked = 0
         self.fresh = []               # ids of messages that have come since our last <a/>
+        self.answers = collections.deque()   # what it named: (stanzas of ours that were in front of it, ids)
         self.has_set_up = self.is_available = self.is_caught_up = False
         self.is_ready = False         # connected, and what was doubtful has been settled
         # For good.
@@ -90,7 +91,9 @@ class Device(Client):
         self.acknowledged, self.refused = set(), {}
         self.newest = None            # id in the archive up to which nothing is missing
         self.newest_live = None
-        self.acked_at = {}            # id of a message: when we told the server that we have it
+        self.acked_at = {}            # id of a message: when it was certain that the server knows that we have it
+        self.sent_at = {}             # key of a message: when it was written
+        self.round_trips = []         # (when one of ours was acknowledged, how long after it was written)
         self.counts = collections.Counter()
 
     # ---- life
@@ -173,6 +176,7 @@ class Device(Client):
         self.session = self.taken = self.newest_live = None
         self.confirmed = self.answered = self.since_asked = 0
         self.fresh, self.is_counting = [], False
+        self.answers.clear()
         self.has_set_up = self.is_available = self.is_caught_up = False
         await self.bind(features)
         self.counts["bound"] += 1
@@ -322,6 +326,9 @@ class Device(Client):
             self.put(e)
         elif e.name == "resumed":
             self.on_ack(int(e.get("h")))
+            self.answers.append((-1, self.fresh))
+            self.fresh = []
+            self.see_answers()
             self.since_asked = 0
             for _, text, _ in self.unacked:
                 self.counts["sent again on resume"] += 1
@@ -338,17 +345,25 @@ class Device(Client):
             self.fail(Failure("%s: the server acknowledges %d of %d..%d"
                               % (self.name, h, self.confirmed, self.confirmed + len(self.unacked))))
             return
+        now = asyncio.get_running_loop().time()
         for _ in range(count):
             key, _, _ = self.unacked.popleft()
             if key:
                 self.acknowledged.add(key)
+                self.round_trips.append((now, now - self.sent_at[key]))
         self.confirmed = h
+        self.see_answers()
         self.progress.set()
 
-    def answer(self):
+    def see_answers(self):
+        """The server has handled all in front of what it has acknowledged."""
         now = asyncio.get_running_loop().time()
-        self.acked_at.update((key, now) for key in self.fresh)
-        self.fresh.clear()
+        while self.answers and self.answers[0][0] < self.confirmed:
+            self.acked_at.update((key, now) for key in self.answers.popleft()[1])
+
+    def answer(self):
+        self.answers.append((self.confirmed + len(self.unacked), self.fresh))
+        self.fresh = []
         self.answered = self.taken
         self.write("<a xmlns='%s' h='%d'/>" % (NS_SM, self.taken))
 
@@ -398,6 +413,7 @@ class Device(Client):
         self.fresh.append(message.get("id"))
         self.counts[how] += 1
         self.on_message(self, message, stanza_id, how)
+        self.acked_at.pop(message.get("id"), None)  # it has come again
 
     def take_result(self, result):
         message = self.forwarded(result)
@@ -412,6 +428,7 @@ class Device(Client):
         """A stanza."""
         if self.is_counting:
             self.unacked.append((key, text, self.newest))
+            self.sent_at[key] = asyncio.get_running_loop().time()
         self.write(text)
         self.since_asked += 1
         if self.since_asked >= ASK_EVERY:

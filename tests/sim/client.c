@@ -247,14 +247,16 @@ static void give_back(unsigned reactor, uint64_t lane, struct envelope *w)
 
 static void write_one(struct play *p)
 {
-	struct envelope *e = queue_take(&p->queue);
+	struct envelope *e = queue_take(&p->queue), *settled;
 
 	if (e->kind == ENV_WRITE && e->stanza->kind != STANZA_OTHER)
 		p->handled++;
 	p->kept_written += e->is_managed;
-	if (e->kind == ENV_SETTLE)
-		client_post_home(p, client_to_home(p, ENV_SETTLED));
-	else if (e->kind == ENV_ASK)
+	if (e->kind == ENV_SETTLE) {
+		settled = client_to_home(p, ENV_SETTLED);
+		settled->count = 1;
+		client_post_home(p, settled);
+	} else if (e->kind == ENV_ASK)
 		managed_answer(p);
 	else if (e->stanza->kind == STANZA_OTHER)
 		managed_see(p, e->stanza);
