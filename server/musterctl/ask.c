@@ -177,8 +177,7 @@ bool ask_if_sure(struct call *c, const char *question)
 
 bool ask_if_removed(struct call *c)
 {
-	char *question =
-	    mem_printf("Remove %s with all that is stored of it?", c->words[c->word_count - 1]);
+	char *question = mem_printf("Remove %s with all that is its own?", c->words[c->word_count - 1]);
 	bool is_sure = ask_if_sure(c, question);
 
 	mem_free(question);
