@@ -1,5 +1,5 @@
 /* last.c - XEP-0012: since when an account is not connected, and what it said when it left; how long the
- * server has been running. Only who may see the user's presence is told (section 8). */
+ * server has been running. Only those who may see the user's presence are told (section 8). */
 #include <string.h>
 
 #include "module.h"
@@ -60,7 +60,7 @@ static enum verdict on_presence(struct ctx *c)
 	return PASS;
 }
 
-/* Who comes back has taken his farewell back. */
+/* Whoever comes back has taken his farewell back. */
 static enum verdict on_available(struct ctx *c)
 {
 	forget_status(c);
@@ -133,7 +133,7 @@ static enum verdict on_host(struct ctx *c)
 	return answer(c, now_us(c) / 1000000 - server_started(c), NULL);
 }
 
-/* Section 4: a client is not even asked by who may not see it. */
+/* Section 4: a client is not even asked by somebody who may not see it. */
 static enum verdict on_client(struct ctx *c)
 {
 	const struct element *payload;

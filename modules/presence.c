@@ -198,7 +198,7 @@ static enum verdict on_probe_of_session(struct ctx *c, const struct session *s)
 	return answer_probe(c, c->to, s && s->presence ? PRESENCE_AVAILABLE : PRESENCE_UNAVAILABLE);
 }
 
-/* Section 4.6.6: who was told directly may ask the same session, whether it is available to all or not. */
+/* Section 4.6.6: whoever was told directly may ask the same session, whether it is available to all or not. */
 static enum verdict on_probe_of_stranger(struct ctx *c, struct session *s)
 {
 	const struct roster_item *item = roster_find(home_roster(c->home), c->from);
@@ -210,7 +210,7 @@ static enum verdict on_probe_of_stranger(struct ctx *c, struct session *s)
 	return answer_probe(c, home_jid(c->home), PRESENCE_UNSUBSCRIBED);
 }
 
-/* Section 4.3.2: who may see the user's presence gets it, of each session; who may not is told so. Where
+/* Section 4.3.2: whoever may see the user's presence gets it, of each session; others are told so. Where
  * there is none, "unavailable" is said to who asked with an id, as clients do: this server's own probes, of
  * which each login has one per contact, need no answer. */
 static enum verdict on_probe(struct ctx *c)

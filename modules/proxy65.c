@@ -46,7 +46,7 @@ static bool is_offered(struct ctx *c)
 	return p->enabled;
 }
 
-/* Section 4: who may not gets <forbidden/>, and a proxy that has nowhere to meet at <not-allowed/>. */
+/* Section 4: whoever may not gets <forbidden/>, and a proxy that has nowhere to meet at <not-allowed/>. */
 static bool refuse_use(struct ctx *c)
 {
 	const struct jid *host = home_host(c->home);

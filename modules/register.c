@@ -1,6 +1,6 @@
-/* register.c - XEP-0077 for who is logged in: a new password, and the end of the account. Both on the way out
- * of the account's own home, as clients send them to the host or to nobody. Making accounts comes before
- * the login: server/c2s_register.c. */
+/* register.c - XEP-0077 for users who are logged in: a new password, and the end of the account. Both on
+ * the way out of the account's own home, as clients send them to the host or to nobody. Making accounts
+ * comes before the login: server/c2s_register.c. */
 #include <string.h>
 
 #include "module.h"

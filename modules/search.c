@@ -1,7 +1,7 @@
 /* search.c - XEP-0055: the accounts of a host, found by name, nickname or e-mail, at search.DOMAIN. Only
  * the host's own accounts may search, no guests, and a host may do without. A word of the question finds
- * what begins with it: ranges of an index (tables directory, written by module vcard, and account), never a
- * scan. */
+ * what begins with it: ranges of an index (of table directory, which module vcard and the core's
+ * directory.c write, and of table account), never a scan. */
 #include <string.h>
 
 #include "module.h"
@@ -53,7 +53,7 @@ struct question {
 /* ---- the statement */
 
 /* What is asked for in the first word leads; the others are looked up for each account that it finds. A word
- * that fits more than ten thousand accounts leads to so many: who asks so finds too many anyway. An account's
+ * that fits more than ten thousand accounts leads to so many: whoever asks so finds too many anyway. An account's
  * name counts as a nickname. PostgreSQL compares names by bytes only when it is told. */
 #define BY_WORD(field, from, to, name)                                                                     \
 	" and (" field                                                                                     \

@@ -230,7 +230,7 @@ static const struct argument announce_arguments[] = {
 	{ "host", ARGUMENT_TEXT, true, "a domain" },
 	{ "text", ARGUMENT_SECRET, true, "the message: like any other it is not logged" },
 	{ "subject", ARGUMENT_SECRET, false, "its subject" },
-	{ "all", ARGUMENT_BOOL, false, "to every account, not only to who is there" },
+	{ "all", ARGUMENT_BOOL, false, "to every account, not only to those who are there" },
 	{ 0 },
 };
 static const struct argument archive_search_arguments[] = {

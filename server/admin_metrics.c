@@ -86,7 +86,7 @@ void admin_status(struct request *r)
 	metrics_gather(request_server(r), on_status, r);
 }
 
-/* ---- top: the status with the hosts, for who asks again and looks at what has changed */
+/* ---- top: the status with the hosts, for whoever asks again and looks at what has changed */
 
 struct busy {
 	const char *name;

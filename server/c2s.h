@@ -12,8 +12,9 @@ struct reactor;
 void c2s_accept(struct reactor *r, uv_stream_t *listener, bool direct, bool require_tls,
                 const char *balancers);
 
-/* Ends what was begun with the account's former password, or by its former owner: who has logged in and has
- * no session yet, and who is about to. `text` is theirs, or NULL. Sessions are the home's to end. */
+/* Ends what was begun with the account's former password, or by its former owner: streams that have logged
+ * in and have no session yet, and those that are about to. `text` is theirs, or NULL. Sessions are the
+ * home's to end. */
 void c2s_end_logins(struct reactor *r, const struct jid *account, const char *text);
 
 #endif

@@ -75,8 +75,8 @@ static void on_accounts(void *arg, const struct rows *rows)
 		c2s_stanza(&c->stream, hasty);
 }
 
-/* He has not waited for the features, which is his right as long as there is one thing that he says: who is
- * asked anything waits for the answer. */
+/* He has not waited for the features, which is his right as long as there is one thing that he says: whoever
+ * is asked anything waits for the answer. */
 void c2s_on_hasty(struct c2s *c, struct stanza *st)
 {
 	if (c->hasty)

@@ -78,7 +78,7 @@ void c2s_enter(struct c2s *c, enum c2s_state state);
 /* The next bytes begin a new stream: our header is owed again, also before an error. */
 void c2s_restart(struct c2s *c);
 
-/* Whether the header that came inside TLS is in the name of somebody else than who has logged in: RFC 6120
+/* Whether the header that came inside TLS is in the name of somebody else than the one who has logged in: RFC 6120
  * section 6.4.6. A guest cannot know his name. */
 #define C2S_CLAIM_TEXT "The 'from' of the stream header is not the account of this login."
 bool c2s_claims_another(const struct c2s *c, const struct jid *user);

@@ -1,5 +1,5 @@
 /* csi.c - what of all that is said to a client may wait while nobody looks at it: see csi.h. What this file does
- * not know matters. */
+ * not know is taken to matter. */
 #include "csi.h"
 
 #include <string.h>

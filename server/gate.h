@@ -50,7 +50,7 @@ struct gate_counts gate_counts(struct gate *g);
 /* ---- failed logins; `now`: microseconds of a clock that never goes back, `account`: a bare address */
 
 /* Whether somebody there may try that account: while there is room for failures of the address and of the
- * account. Who has logged in to it from there within the last day has limits.login_failures of his own, and
+ * account. Whoever has logged in to it from there within the last day has limits.login_failures of his own, and
  * those of the account do not concern him. So nobody is shut out by strangers who guess at his password, nor
  * a whole office by the one program in it that has an old one. */
 bool gate_may_try(struct gate *g, const struct network_address *counted, const char *account,

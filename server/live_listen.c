@@ -1,5 +1,5 @@
-/* live_listen.c - the listening connection: one per node, on reactor 0's loop, made anew by itself. It says
- * each notice of PostgreSQL, and when some may have been missed. live.c owns it.
+/* live_listen.c - the listening connection: one per node, on reactor 0's loop, made anew by itself. It
+ * passes on each notice of PostgreSQL, and says when some may have been missed. live.c owns it.
  *
  * A connection that has died without a word is found by a question from time to time. */
 #include <string.h>

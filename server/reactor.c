@@ -71,7 +71,7 @@ void reactor_random(struct reactor *r, void *out, size_t n)
  *     owner    3 lowers `waiting`   4 reads the bits    wakes whoever is there
  *
  * All four are sequentially consistent, so there is one order of them. When 2 has read "full", the envelopes
- * that it saw counted have not been subtracted yet: they lie in the inbox, or are being pushed by who has
+ * that it saw counted have not been subtracted yet: they lie in the inbox, or are being pushed by whoever has
  * reserved room for them, which wakes the owner, so a 3 is still to come. It comes behind 2 and so behind 1,
  * and its 4 sees the bit. Whether others fill the inbox again before the sender is awake does not matter: he
  * sets his bit anew.
@@ -113,8 +113,8 @@ void reactor_post_run(struct reactor *from, unsigned target, void (*run)(struct 
 	reactor_post(from, target, e);
 }
 
-/* Pushes the chain newest ... oldest (linked by next) in front of the inbox. Who finds it empty wakes its
- * owner; who does not comes behind somebody who did. Returns how many it has woken. */
+/* Pushes the chain newest ... oldest (linked by next) in front of the inbox. Whoever finds it empty wakes its
+ * owner; whoever does not comes behind somebody who did. Returns how many it has woken. */
 static unsigned inbox_push(struct reactor *to, struct envelope *newest, struct envelope *oldest)
 {
 	struct envelope *head = atomic_load_explicit(&to->inbox.newest, memory_order_relaxed);

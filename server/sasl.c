@@ -237,7 +237,7 @@ static enum sasl_result fail(struct sasl *s, const char *condition)
 	return SASL_FAILURE;
 }
 
-/* The last word on the credentials. That an account is disabled is only told to who knows its password. */
+/* The last word on the credentials. That an account is disabled is only told to somebody who knows its password. */
 static enum sasl_result finish(struct sasl *s, bool is_right)
 {
 	if (!is_right || !s->is_known)

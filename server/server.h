@@ -68,7 +68,7 @@ void server_stop(struct server *srv);
  * by each reactor's store. */
 void server_end_taken(struct server *srv, const char *who);
 
-/* Closes the listeners: who is connected stays, nobody new comes. Or opens them again. `done` runs when all
+/* Closes the listeners: whoever is connected stays, nobody new comes. Or opens them again. `done` runs when all
  * reactors have done so, with a sentence when one cannot open them (then all are closed). Called on reactor
  * 0. */
 void server_drain(struct server *srv, bool is_draining, void (*done)(void *arg, const char *error),

@@ -166,7 +166,7 @@ static void session_answer(struct home *h, const struct session *s, const struct
 		envelope_free(h->reactor, e);
 }
 
-/* Who has been blocked meanwhile does not learn when the session goes. */
+/* Somebody who has been blocked meanwhile does not learn when the session goes. */
 static void session_answer_all(struct home *h, struct session *s)
 {
 	while (s->unanswered) {

@@ -265,7 +265,7 @@ void session_resume(struct home *h, struct envelope *e)
 	}
 	if (!resume_fits(s, e))
 		return;
-	if (s->sm->resume) /* who comes last knows best */
+	if (s->sm->resume) /* whoever comes last knows best */
 		session_refuse_resume(r, s->sm->resume, sm_failed(CONFLICT));
 	s->sm->resume = e;
 	sm_watch(s);

@@ -332,7 +332,7 @@ static void on_a(struct session *s, const struct stanza *st)
 	}
 	s->sm->is_asked = false;
 	if (s->sm->out.acked > before ||
-	    s->sm->unasked) /* who answers and takes nothing is not asked for ever */
+	    s->sm->unasked) /* whoever answers and takes nothing is not asked for ever */
 		sm_ask_soon(s);
 }
 

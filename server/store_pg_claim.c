@@ -5,7 +5,7 @@
  * Every writing connection of a node holds lock PG_CLAIM shared, as long as it lives. A start takes it
  * exclusively, so there is no writer then; writes down who has the database now (table setting, 'node'), and
  * lets the lock go. A writing connection is ready when it has the lock and has read, behind that, that the
- * database is still its node's (store_pg.c: conn_up). So nobody writes who is not the one that is written
+ * database is still its node's (store_pg_conn.c: conn_up). So nobody writes who is not the one that is written
  * down, and nobody is written down while somebody else can write.
  *
  * What is left of a server that has died goes by itself, and the start waits for that: PostgreSQL sees at
@@ -133,7 +133,7 @@ bool pg_claim_open(struct database *db, void *session, char **error)
 			return true;
 		}
 		if (waited == SAY_MS)
-			log_info("store", NULL, "waiting until who has the database lets it go");
+			log_info("store", NULL, "waiting until whoever has the database lets it go");
 		uv_sleep(LOCK_PAUSE_MS);
 	}
 	*error = taken(session);

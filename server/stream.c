@@ -202,8 +202,8 @@ static void write_error(struct buffer *b, enum stream_condition condition, const
 
 /* May be called from anywhere, also while the stream is parsed; it is still alive afterwards. Where there is no
  * stream that could be closed only the connection ends: between a peer's end of file and its header, and behind
- * <success/> and <proceed/>. There a header of ours would come unasked, RFC 6120 section 4.3.3, and who has not
- * read our last word yet would take it for a part of the stream before. */
+ * <success/> and <proceed/>. There a header of ours would come unasked, RFC 6120 section 4.3.3, and a peer that
+ * has not read our last word yet would take it for a part of the stream before. */
 static void stream_end(struct stream *s, enum stream_condition condition, const char *text,
                        const struct stanza *own)
 {
@@ -244,7 +244,7 @@ void stream_close(struct stream *s, enum stream_condition condition, const char 
 }
 
 /* ---- silence: RFC 6120 section 4.6. That a connection is dead is TCP's to find out (listener.c);
- * here it is a peer that lives and answers nothing any more. Who is quiet and answers stays. */
+ * here it is a peer that lives and answers nothing any more. Whoever is quiet and answers stays. */
 
 #define ANSWER_MS 30000
 

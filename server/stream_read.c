@@ -68,8 +68,8 @@ static enum stream_condition condition_of(enum xml_error error)
 #define LANG_MAX 35
 #define LANG_CHARACTERS "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-/* RFC 6120 section 4.7.4: the language of what the peer says without naming one. Ours is English, so who speaks
- * that need not be told from us. */
+/* RFC 6120 section 4.7.4: the language of what the peer says without naming one. Ours is English, so whoever
+ * speaks that need not be told by us. */
 static void stream_read_lang(struct stream *s, const char *lang)
 {
 	bool is_tag = lang && *lang && strlen(lang) <= LANG_MAX && !lang[strspn(lang, LANG_CHARACTERS)];

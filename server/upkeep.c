@@ -1,4 +1,4 @@
-/* upkeep.c - see upkeep.h. A portion at a time, with a rest after each, so that who has something to do goes
+/* upkeep.c - see upkeep.h. A portion at a time, with a rest after each, so that whoever has something to do goes
  * first. */
 #include "upkeep.h"
 
@@ -9,7 +9,7 @@
 #include "log.h"
 #include "server.h"
 
-#define FIRST_MS 600000 /* after the start, at the latest: then who comes back has come */
+#define FIRST_MS 600000 /* after the start, at the latest: then those who come back have come */
 #define REST_MS 50
 
 struct upkeep {

@@ -1,7 +1,7 @@
 /* xml.c - Expat behind xml.h: one stream's bytes in; xml_tree.c makes a header, sealed stanzas and a close
  * of them.
  *
- * Streams of clients and servers call it from their reactor; it owns the Expat parsers and the pool
+ * Streams call it from their reactor; it owns the Expat parsers and the pool
  * of idle ones. Expat itself never shrinks and remembers every name it has seen, so the memory it
  * asks for is counted, and behind the end of a stanza a parser that has grown is replaced by a fresh
  * one that has been shown the same stream header. */

@@ -1,9 +1,9 @@
-/* archive.c - XEP-0313: an account's archive is what module record has put down for it. Only its own sessions
- * read it, a page at a time; nobody changes it. */
+/* archive.c - XEP-0313: an account's archive is what module record has put down for it. Only the account's
+ * own sessions read it, a page at a time; nobody changes it. */
 #include "archive.h"
 
-/* Of one session at the same time: some clients ask for each of their chats at once. Beside PAGE_BYTES: the answers
- * to all of them fit a stream's write queue. */
+/* Of one session at the same time: some clients ask for each of their chats at once. Beside PAGE_BYTES:
+ * the answers to all of them fit a stream's write queue. */
 #define QUERIES_MAX 32
 
 /* ---- queries */
@@ -70,8 +70,8 @@ static enum verdict on_metadata(struct ctx *c)
 	return fetch(c, on_ends, &sql_ends, PARAMS(P_INT(home_account(c->home))));
 }
 
-/* ---- discovery: of accounts, where there are archives (section 7); and of the host, where Profanity and others look
- * for it */
+/* ---- discovery: of accounts, where there are archives (section 7); and of the host, where Profanity and
+ * others look for it */
 
 static enum verdict on_disco(struct ctx *c)
 {

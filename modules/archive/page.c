@@ -210,9 +210,9 @@ static unsigned page_rows(const struct query *q, const struct rows *r)
 	return n;
 }
 
-/* Who asks for all there is, from somewhere on, reads his archive to its end: what has waited for him need not be
- * sent to him (section 6.1.1). The last page is not that, if there are others; nor is the newest message alone, as
- * some clients ask for it to learn its id. */
+/* Whoever asks for all there is, from somewhere on, reads his archive to its end: what has waited for him
+ * need not be sent to him (section 6.1.1). The last page is not that, if there are others; nor is the
+ * newest message alone, as some clients ask for it to learn its id. */
 static bool reads_on(const struct query *q, bool is_complete)
 {
 	return !q->with && !q->ids && !q->sought && q->high == INT64_MAX && q->max > 1 &&

@@ -5,7 +5,7 @@
 
 #include "module.h"
 
-/* GUARD: nothing from who is blocked comes in, nothing to him goes out. */
+/* GUARD: nothing from somebody who is blocked comes in, nothing to him goes out. */
 handler guard_in, guard_out;
 
 #define PRIVACY_NS "jabber:iq:privacy"

@@ -1,4 +1,4 @@
-/* guard.c - XEP-0191 section 3.3: what a block means for stanzas. To who is blocked the user seems to be
+/* guard.c - XEP-0191 section 3.3: what a block means for stanzas. To those who are blocked the user seems to be
  * offline. What the server itself sends for the user (presence to contacts) is held back by the core. */
 #include "blocking.h"
 

@@ -14,13 +14,13 @@
 	}
 
 const struct option contacts_policies[] = {
-	ADDRESSES(0, "abuse", "who takes reports of abuse"),
+	ADDRESSES(0, "abuse", "those who take reports of abuse"),
 	ADDRESSES(1, "admin", "the administrators"),
-	ADDRESSES(2, "feedback", "who wants to hear what users think"),
-	ADDRESSES(3, "sales", "who sells the service"),
-	ADDRESSES(4, "security", "who takes reports of security holes"),
-	ADDRESSES(5, "status", "where the state of the service can be read"),
-	ADDRESSES(6, "support", "who helps users"),
+	ADDRESSES(2, "feedback", "those who want to hear what users think"),
+	ADDRESSES(3, "sales", "those who sell the service"),
+	ADDRESSES(4, "security", "those who take reports of security holes"),
+	ADDRESSES(5, "status", "pages with the state of the service"),
+	ADDRESSES(6, "support", "those who help users"),
 	OPTIONS_END,
 };
 

@@ -1,5 +1,5 @@
-/* record.c - every message is on record before it is delivered (ARCHITECTURE, section 2): one row in `record` per
- * message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records, and which
+/* record.c - a message with content is on record before it is delivered (ARCHITECTURE, section 2): one row in
+ * `record` per message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records, and which
  * wishes of senders it heeds there, is its policy, and everybody may know it. */
 #include "record.h"
 
@@ -46,7 +46,7 @@ static bool has_hint(const struct ctx *c, enum hint hint)
 	       element_child(c->stanza->root, hint_names[hint], "urn:xmpp:hints") != NULL;
 }
 
-/* XEP-0424 section 4: always kept, so that who was away learns of it. */
+/* XEP-0424 section 4: always kept, so that somebody who was away learns of it. */
 static const struct element *find_retraction(const struct stanza *st)
 {
 	return element_child(st->root, "retract", "urn:xmpp:message-retract:1");

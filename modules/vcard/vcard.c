@@ -101,7 +101,7 @@ static enum verdict refuse_card(struct ctx *c)
 	return refuse(c, is_from_owner(c) ? ITEM_NOT_FOUND : SERVICE_UNAVAILABLE, NULL);
 }
 
-/* Who has written no card is called as his administrators call him. */
+/* Whoever has written no card is called as his administrators call him. */
 static enum verdict reply_name(struct ctx *c, const char *name)
 {
 	struct stanza *result = reply_new(c);

@@ -17,7 +17,7 @@ static const struct sql sql_add = {
 		" where id = $3 on conflict (host, field, word, owner, by_admin) do nothing",
 };
 
-/* Where the words of which field come from. Who has written only the full name is found by its parts. */
+/* Where the words of which field come from. Whoever has written only the full name is found by its parts. */
 static const struct {
 	const char *field, *outer, *inner;
 	bool is_one_word;

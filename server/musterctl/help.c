@@ -1,5 +1,5 @@
 /* help.c - help, suggestions for what was mistyped, and completion for the shell: all of them
- * read the table of commands in musterctl.c. */
+ * go by the table of commands in table.c. */
 #include "musterctl.h"
 
 #include <stdio.h>

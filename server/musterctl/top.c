@@ -1,4 +1,4 @@
-/* top.c - for who watches a server: top, metrics, and drain, which waits for the sessions to end.
+/* top.c - for whoever watches a server: top, metrics, and drain, which waits for the sessions to end.
  * Called from the table of commands; asks over one connection as often as it needs. */
 #define _GNU_SOURCE /* ppoll */
 #include "musterctl.h"
