@@ -1,5 +1,5 @@
-/* record.h - between the files of this module: record.c puts messages on record, preferences.c tells their
- * owner what is kept. */
+/* record.h - between the files of this module: record.c puts messages on record, preferences.c says which
+ * of them an account wants to keep. */
 #ifndef MUSTER_MODULE_RECORD_H
 #define MUSTER_MODULE_RECORD_H
 
