@@ -1,6 +1,6 @@
 /* record.c - a message with content is on record before it is delivered (ARCHITECTURE, section 2): one row in
- * `record` per message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host records, and which
- * wishes of senders it heeds there, is its policy, and everybody may know it. */
+ * `record` per message, and one in `entry` for each owner, the sender's and the recipient's. Whether a host
+ * records, and which wishes of senders it heeds there, is its policy, and everybody may know it. */
 #include "record.h"
 
 #include <string.h>
