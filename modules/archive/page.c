@@ -222,6 +222,8 @@ static bool reads_on(const struct query *q, bool is_complete)
 /* Where it begins in what was asked for before, it goes on. */
 static void note_read(struct session *s, const struct query *q)
 {
+	if (q->since >= q->newest) /* there is nothing of that time */
+		return;
 	if (s->archive_read == 0 || q->low < s->archive_since || q->low > s->archive_read)
 		s->archive_since = q->since;
 	s->archive_read = q->newest;
