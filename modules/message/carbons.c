@@ -166,7 +166,8 @@ unsigned carbons_due(struct ctx *c, const struct takers *takers, bool is_taken)
 
 void carbons_received(struct ctx *c, const struct takers *takers, bool is_taken, unsigned copies)
 {
-	struct stanza *copy = copy_new(c, "received");
+	bool is_own = jid_is_same_bare(c->from, home_jid(c->home));
+	struct stanza *copy = copy_new(c, is_own ? "sent" : "received");
 	struct session *s;
 
 	copied_note(c, c->from);
@@ -176,7 +177,8 @@ void carbons_received(struct ctx *c, const struct takers *takers, bool is_taken,
 	stanza_unref(copy);
 }
 
-/* What is for the own account is copied where it arrives, so that each client gets it once. */
+/* What is for the own account is copied where it arrives, so that each client gets it once: as sent, since some
+ * believe no other copy of what they have said themselves. */
 enum verdict carbons_on_out(struct ctx *c)
 {
 	const struct takers nobody = TAKERS_NONE;
