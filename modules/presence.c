@@ -124,6 +124,17 @@ static enum verdict become_available(struct ctx *c)
 	return DONE;
 }
 
+/* Whether the end of a session that is available is told there anyway: to contacts, and to own sessions. */
+static bool is_told_anyway(struct ctx *c, const struct jid *to)
+{
+	const struct session *s;
+
+	if (!jid_is_same_bare(to, home_jid(c->home)))
+		return roster_sees_us(roster_find(home_roster(c->home), to));
+	s = jid_has_resource(to) ? session_find(c->home, jid_resource(to)) : NULL;
+	return !jid_has_resource(to) || (s && s->presence);
+}
+
 /* Sections 4.5.2 and 4.6.3: contacts, own sessions, and whoever was told directly; each of them once. */
 static void become_unavailable(struct ctx *c, struct session *s, struct stanza *st)
 {
@@ -134,7 +145,7 @@ static void become_unavailable(struct ctx *c, struct session *s, struct stanza *
 		to_own_sessions(c, s->full, st);
 	}
 	while (s->directed) {
-		if (!is_broadcast || !roster_sees_us(roster_find(home_roster(c->home), s->directed->to)))
+		if (!is_broadcast || !is_told_anyway(c, s->directed->to))
 			route(c, s->full, s->directed->to, stanza_ref(st));
 		directed_drop(&s->directed);
 	}
