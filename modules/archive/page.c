@@ -175,24 +175,38 @@ static void add_id(struct ctx *c, struct stanza *st, struct element *set, const 
 	element_add_text(st, set, name, RSM_NS, arena_printf(&c->scratch, "%lld", (long long)id));
 }
 
-/* XEP-0313 section 4.3.2: which page that was. `first` and `last` are in the archive's order, however the
- * page was turned. */
+/* The first and the last of the page that were sent, in the archive's order, however it was turned: there are clients
+ * that know no others. Where a page had nothing but messages that have gone, the next one begins behind these. */
+static void add_ends(struct ctx *c, struct stanza *st, struct element *set, const struct rows *r,
+                     unsigned n)
+{
+	int64_t first = INT64_MAX, last = 0, id;
+	bool has_any = false;
+
+	for (unsigned i = 0; i < n; i++)
+		has_any |= !rows_is_null(r, i, 3);
+	for (unsigned i = 0; i < n; i++) {
+		if (has_any && rows_is_null(r, i, 3))
+			continue;
+		id = rows_int(r, i, 0);
+		first = id < first ? id : first;
+		last = id > last ? id : last;
+	}
+	add_id(c, st, set, "first", first);
+	add_id(c, st, set, "last", last);
+}
+
+/* XEP-0313 section 4.3.2: which page that was. */
 static enum verdict send_fin(struct ctx *c, const struct rows *r, unsigned n, bool is_complete)
 {
-	const struct query *q = c->own;
 	struct stanza *result = reply_new(c);
 	struct element *fin = element_add(result, result->root, "fin", MAM_NS), *set;
-	int64_t first, last;
 
 	if (is_complete)
 		element_set(result, fin, "complete", "true");
 	set = element_add(result, fin, "set", RSM_NS);
-	if (n > 0) {
-		first = rows_int(r, q->is_backward ? n - 1 : 0, 0);
-		last = rows_int(r, q->is_backward ? 0 : n - 1, 0);
-		add_id(c, result, set, "first", first);
-		add_id(c, result, set, "last", last);
-	}
+	if (n > 0)
+		add_ends(c, result, set, r, n);
 	return reply(c, result);
 }
 
