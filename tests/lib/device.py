@@ -395,7 +395,7 @@ class Device(Client):
             if c.ns == NS_CARBONS and c.name in ("sent", "received"):
                 if (e.get("from") or self.bare) != self.bare:
                     raise Failure("%s: a carbon copy that is not its account's: %s" % (self.name, e))
-                self.take_live(self.forwarded(c), "carbon")
+                self.take_live(self.forwarded(c), "carbon", is_ours=c.name == "sent")
                 return
         if e.get("type") == "error":
             self.refused[e.get("id")] = e
@@ -404,9 +404,11 @@ class Device(Client):
             return
         self.take_live(e, "live")
 
-    def take_live(self, message, how):
+    def take_live(self, message, how, is_ours=False):
+        """`is_ours`: a copy of what another device of ours has sent. It may come before older messages that a replay has
+        not got to yet, so it does not say that nothing is missing up to it."""
         stanza_id = self.stanza_id(message)
-        if stanza_id:
+        if stanza_id and not is_ours:
             self.newest_live = stanza_id
             if self.is_caught_up:
                 self.newest = stanza_id
