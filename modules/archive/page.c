@@ -229,7 +229,7 @@ static unsigned page_rows(const struct query *q, const struct rows *r)
  * newest message alone, as some clients ask for it to learn its id. */
 static bool reads_on(const struct query *q, bool is_complete)
 {
-	return !q->with && !q->ids && !q->sought && q->high == INT64_MAX && q->max > 1 &&
+	return !q->with && !q->ids && !q->sought && q->high > q->newest && q->max > 1 &&
 	       (!q->is_backward || is_complete);
 }
 
