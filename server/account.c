@@ -162,7 +162,7 @@ static void on_derived(uv_work_t *work, int status)
 	if (p)
 		home_write(p->ctx.home, w, pass_on_rows, p);
 	else
-		write_commit(w, on_written, job);
+		write_submit(w, on_written, job);
 }
 
 static bool job_derive(struct account_job *job)
@@ -255,7 +255,7 @@ static void on_found(void *arg, const struct rows *rows)
 	}
 	w = write_new(job->reactor->store, 0);
 	write_add(w, &sql_remove, PARAMS(P_INT(rows_int(rows, 0, 0))));
-	write_commit(w, on_home_removed_row, job);
+	write_submit(w, on_home_removed_row, job);
 }
 
 /* There is no account that could wake; but there may be one that is disabled. Looked up, then deleted by

@@ -117,5 +117,5 @@ void admin_user_email(struct request *r)
 	write_add(w, &sql_email,
 	          PARAMS(P_TEXT(email), P_TEXTN(j->text, j->local_len),
 	                 P_TEXTN(jid_domain(j), jid_domain_len(j))));
-	write_commit(w, on_email, r);
+	write_submit(w, on_email, r);
 }

@@ -175,7 +175,7 @@ void admin_group_add(struct request *r)
 	job->name = name;
 	w = write_new(admin_reactor(r)->store, 0);
 	write_add(w, &sql_add, PARAMS(P_TEXT(name), P_TEXT(title), P_TEXT(job->domain)));
-	write_commit(w, on_added, job);
+	write_submit(w, on_added, job);
 }
 
 void admin_group_remove(struct request *r)
@@ -187,7 +187,7 @@ void admin_group_remove(struct request *r)
 		return;
 	w = write_new(admin_reactor(r)->store, 0);
 	write_add(w, &sql_remove, PARAMS(P_INT(g->id)));
-	write_commit(w, on_written, job_new(r, g));
+	write_submit(w, on_written, job_new(r, g));
 }
 
 /* ---- group set */
@@ -231,7 +231,7 @@ void admin_group_set(struct request *r)
 	job = job_new(r, g);
 	if (is_sight)
 		job->id = 0; /* the other group is concerned, too */
-	write_commit(w, on_written, job);
+	write_submit(w, on_written, job);
 }
 
 /* ---- members */
@@ -271,7 +271,7 @@ static void move_member(struct request *r, const struct sql *sql)
 	job->jid = j;
 	w = write_new(admin_reactor(r)->store, 0);
 	write_add(w, sql, PARAMS(P_INT(g->id), P_TEXTN(j->text, j->local_len)));
-	write_commit(w, on_moved, job);
+	write_submit(w, on_moved, job);
 }
 
 void admin_group_join(struct request *r)
@@ -321,7 +321,7 @@ void admin_user_name(struct request *r)
 	write_add(w, &sql_name,
 	          PARAMS(P_TEXT(name), P_TEXTN(j->text, j->local_len),
 	                 P_TEXTN(jid_domain(j), jid_domain_len(j))));
-	write_commit(w, on_named, job);
+	write_submit(w, on_named, job);
 }
 
 /* ---- what there is */

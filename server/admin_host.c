@@ -76,7 +76,7 @@ static void host_job_write(struct request *r, const char *name, bool is_new)
 		write_add(w, &sql_host_add, PARAMS(P_TEXT(name), P_INT(reactor->now)));
 	else
 		write_add(w, &sql_host_remove, PARAMS(P_TEXT(name)));
-	write_commit(w, on_host_written, job);
+	write_submit(w, on_host_written, job);
 }
 
 void admin_host_add(struct request *r)
@@ -133,7 +133,7 @@ void admin_host_set(struct request *r)
 		write_add(w, &sql_policy_set, PARAMS(P_INT(h->id), P_TEXT(policy), P_TEXT(value)));
 	else
 		write_add(w, &sql_policy_reset, PARAMS(P_INT(h->id), P_TEXT(policy)));
-	write_commit(w, on_host_written, job);
+	write_submit(w, on_host_written, job);
 }
 
 static void policy_add(void *arg, const char *name, const struct option *option, const void *base)

@@ -251,7 +251,7 @@ void admin_import_begin(struct request *r)
 		return;
 	struct write *w = write_new(reactor->store, 0);
 	write_add(w, &sql_sweep, PARAMS(P_INT(reactor->now - DEAD_AFTER_US)));
-	write_commit(w, on_begun, r);
+	write_submit(w, on_begun, r);
 }
 
 void admin_import_drop(struct request *r)
@@ -262,7 +262,7 @@ void admin_import_drop(struct request *r)
 		return;
 	struct write *w = write_new(admin_reactor(r)->store, 0);
 	write_add(w, &sql_drop, PARAMS(P_INT(job->batch)));
-	write_commit(w, on_done, job);
+	write_submit(w, on_done, job);
 }
 
 /* ---- rows: arrays of line, host, name, disabled, iterations, five keys, display name, e-mail, groups */
@@ -353,7 +353,7 @@ void admin_import_rows(struct request *r)
 		              "Row %zu of this portion is not as it must be.", i);
 		return;
 	}
-	write_commit(w, on_done, job);
+	write_submit(w, on_done, job);
 }
 
 /* ---- commit, and then whoever was remembered as missing is looked up again */
@@ -406,7 +406,7 @@ static void portion_write(struct import_job *job)
 	for (unsigned i = job->updates ? 0 : 1; i < COUNT_OF(steps); i++)
 		write_add(w, steps[i], PARAMS(P_INT(job->batch), P_INT(from), P_INT(to)));
 	job->line = to + 1;
-	write_commit(w, on_portion, job);
+	write_submit(w, on_portion, job);
 }
 
 static void go_on(struct import_job *job)
@@ -417,7 +417,7 @@ static void go_on(struct import_job *job)
 	}
 	struct write *w = write_new(admin_reactor(job->request)->store, 0);
 	write_add(w, &sql_end, PARAMS(P_INT(job->batch)));
-	write_commit(w, on_ended, job);
+	write_submit(w, on_ended, job);
 }
 
 static void on_portion(void *arg, const struct rows *rows)
@@ -449,7 +449,7 @@ void admin_import_commit(struct request *r)
 	job->updates = strcmp(mode, "update") == 0;
 	struct write *w = write_new(admin_reactor(r)->store, 0);
 	write_add(w, &sql_decide, PARAMS(P_TEXT(mode), P_INT(job->batch)));
-	write_commit(w, on_decided, job);
+	write_submit(w, on_decided, job);
 }
 
 /* ---- at the start */

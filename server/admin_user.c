@@ -130,7 +130,7 @@ static void set_disabled(struct request *r, bool is_disabled)
 	write_add(w, &sql_disable,
 	          PARAMS(P_INT(is_disabled), P_TEXTN(j->text, j->local_len),
 	                 P_TEXTN(jid_domain(j), jid_domain_len(j))));
-	write_commit(w, on_disabled, job);
+	write_submit(w, on_disabled, job);
 }
 
 void admin_user_disable(struct request *r)

@@ -32,7 +32,7 @@ static void drop(struct reactor *r, const struct jid *guest)
 	write_add(w, &sql_guest_drop,
 	          PARAMS(P_TEXTN(guest->text, guest->local_len),
 	                 P_TEXTN(jid_domain(guest), jid_domain_len(guest))));
-	write_commit(w, NULL, NULL);
+	write_submit(w, NULL, NULL);
 }
 
 static void log_guest_in(struct c2s *c)
@@ -66,7 +66,7 @@ void c2s_make_guest(struct c2s *c, const char *name)
 	ASSERT(m->guest);
 	m->question = c2s_ask(c);
 	write_add(w, &sql_guest_add, PARAMS(P_TEXT(name), P_TEXT(c->domain->text)));
-	write_commit(w, on_made, m);
+	write_submit(w, on_made, m);
 }
 
 void c2s_drop_guest(struct c2s *c)

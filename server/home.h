@@ -287,7 +287,7 @@ void transit_delete(struct write *w, int64_t id);
 /* The envelope has arrived, and nobody waits until its row is gone. */
 void transit_end(struct reactor *r, struct envelope *e);
 /* What has arrived here leaves no entry: where its row may reach the table later than now (is_spooled), it is
- * removed once more, behind that. NULL: it is not so; else for write_commit, after the write that says so. */
+ * removed once more, behind that. NULL: it is not so; else for write_submit, after the write that says so. */
 struct transit_late *transit_late_new(struct reactor *r, const struct envelope *e, int64_t id);
 store_rows_fn transit_on_late;
 

@@ -39,7 +39,7 @@ static void home_wake_failed(struct home *h)
 	timer_set(&h->reactor->wheel, &h->hold_timer, WAKE_RETRY_MS);
 }
 
-static void home_is_awake(struct home *h)
+static void home_woken(struct home *h)
 {
 	home_enter(h, HOME_AWAKE);
 	timer_stop(&h->reactor->wheel, &h->hold_timer);
@@ -61,7 +61,7 @@ static void on_loaded(void *arg, const struct rows *rows)
 	if (w->failed)
 		home_wake_failed(h);
 	else
-		home_is_awake(h);
+		home_woken(h);
 	mem_free(w);
 }
 
@@ -79,7 +79,7 @@ static void home_load(struct home *h)
 	}
 	if (list->count == 0) {
 		mem_free(w);
-		home_is_awake(h);
+		home_woken(h);
 	}
 }
 
@@ -98,7 +98,7 @@ static void absents_bound(struct reactor *r)
 	}
 }
 
-static void home_is_absent(struct home *h)
+static void home_found_absent(struct home *h)
 {
 	absents_bound(h->reactor);
 	home_enter(h, HOME_ABSENT);
@@ -116,7 +116,7 @@ static void on_account(void *arg, const struct rows *rows)
 	}
 	h->is_disabled = rows_count(rows) > 0 && rows_int(rows, 0, 1);
 	if (rows_count(rows) == 0 || h->is_disabled) {
-		home_is_absent(h);
+		home_found_absent(h);
 		return;
 	}
 	home_set_account(h, rows_int(rows, 0, 0));

@@ -187,7 +187,7 @@ static void on_names(void *arg, const struct rows *rows)
 		if (!rows_is_null(rows, i, 5))
 			keys_add(&l->groups, rows_int(rows, i, 5)); /* its name stands there too */
 	}
-	write_commit(words, on_words, NULL);
+	write_submit(words, on_words, NULL);
 	job_homes(j);
 }
 

@@ -170,7 +170,7 @@ static enum verdict pass_fail(struct pass *p)
 
 /* Where both steps go on at once (pass_must_wait) the first may fail when the second has begun. Then the
  * sender's home can only leave word for the recipient's, which lives on the same reactor. */
-void record_failed(struct reactor *r, int64_t record)
+void record_note_failed(struct reactor *r, int64_t record)
 {
 	r->failed_records[r->failed_count++ % COUNT_OF(r->failed_records)] = record;
 }

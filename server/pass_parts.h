@@ -13,10 +13,11 @@ static inline struct pass *pass_of(struct ctx *c)
 /* pass.c */
 void pass_go(struct pass *p);  /* goes on with the next hook */
 void pass_end(struct pass *p); /* the stanza has been handled; freed at once or after its last write */
-void pass_find_session(struct pass *p);                /* looks ctx.session up again */
-void record_failed(struct reactor *r, int64_t record); /* whoever depends on that record must not deliver */
+void pass_find_session(struct pass *p); /* looks ctx.session up again */
+void record_note_failed(struct reactor *r,
+                        int64_t record); /* whoever depends on that record must not deliver */
 
-/* pass_wait.c: commits a write of this home; its later reads start behind it. */
+/* pass_wait.c: submits a write of this home; its later reads start behind it. */
 uint64_t home_write(struct home *h, struct write *w, store_rows_fn *fn, struct pass *p);
 /* The one store_rows_fn of passes: goes on with the continuation of the pass `arg`. */
 void pass_on_rows(void *arg, const struct rows *rows);

@@ -195,7 +195,7 @@ static void pass_turn_transit(struct pass *p, struct envelope *error)
 	write_set_away(w, AWAY_SPOOL);
 	late = p->late;
 	p->late = NULL;
-	ticket = write_commit(w, late ? transit_on_late : NULL, late);
+	ticket = write_submit(w, late ? transit_on_late : NULL, late);
 	if (ticket == STORE_NO_TICKET)
 		return;
 	p->ticket = c->home->last_write = ticket;

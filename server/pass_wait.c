@@ -100,7 +100,7 @@ struct write *begin_write(struct ctx *c)
 /* STORE_NO_TICKET: the store takes no more; `fn` will hear of it, and nothing else may wait for it. */
 uint64_t home_write(struct home *h, struct write *w, store_rows_fn *fn, struct pass *p)
 {
-	uint64_t ticket = write_commit(w, fn, p);
+	uint64_t ticket = write_submit(w, fn, p);
 
 	if (ticket != STORE_NO_TICKET)
 		h->last_write = ticket;
@@ -140,7 +140,7 @@ static void on_recorded(void *arg, const struct rows *rows)
 	if (rows_status(rows) != STORE_OK)
 		p->stored = (uint8_t)rows_status(rows);
 	if (rows_status(rows) == STORE_FAILED && p->is_ended && p->ctx.dir == OUT)
-		record_failed(h->reactor, p->ctx.record);
+		record_note_failed(h->reactor, p->ctx.record);
 	if (rows_status(rows) == STORE_FAILED && p->is_ended && h->record == RECORD_ACKNOWLEDGE_AFTER)
 		log_traced(LOG_ERROR, "record", p->ctx.from->text, p->ctx.trace,
 		           "a message could not be put on record, and was delivered: policy record");

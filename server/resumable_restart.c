@@ -325,7 +325,7 @@ void resumable_restore(struct reactor *r, void (*done)(struct reactor *r, bool o
 	timer_set(&r->wheel, &rt->timer, RESTORE_MS);
 	write_add(w, &sql_old, PARAMS(P_INT(r->now)));
 	write_add(w, &sql_lost, PARAMS(P_INT(r->now + RESUMABLE_KEEP)));
-	write_commit(w, on_pruned, rt);
+	write_submit(w, on_pruned, rt);
 }
 
 /* ---- back in the home */

@@ -177,7 +177,7 @@ static void on_timer(struct timer *t)
 }
 
 /* Its client has acknowledged more, and by that `marks` questions are answered. */
-static void settled(struct session *s, unsigned marks)
+static void tell_settled(struct session *s, unsigned marks)
 {
 	struct reactor *r = s->home->reactor;
 	struct envelope *e = envelope_new(r, ENV_SETTLED);
@@ -233,7 +233,7 @@ void sm_settle(struct session *s, struct envelope *e)
 
 	envelope_free(s->home->reactor, e);
 	if (!sm->out.last) {
-		settled(s, 1);
+		tell_settled(s, 1);
 		return;
 	}
 	sm->out.last->marks++;
@@ -302,7 +302,7 @@ bool sm_acknowledge(struct session *s, uint32_t h)
 		unacked_free(u);
 	}
 	if (marks || has_entry)
-		settled(s, marks);
+		tell_settled(s, marks);
 	return true;
 }
 

@@ -220,7 +220,7 @@ struct write *group_take(struct group *g)
 	return w;
 }
 
-uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg)
+uint64_t write_submit(struct write *w, store_rows_fn *fn, void *arg)
 {
 	struct store *s = w->store;
 	w->fn = fn;

@@ -3,8 +3,8 @@
  * `struct database` belongs to the node (engine, place, SQLite's writer thread); `struct store` to one
  * reactor (its connections, its open group). All calls on a store come from its own loop's thread.
  *
- * Reads go over one connection (PostgreSQL) or a reader thread (SQLite). Writes are gathered: what is
- * committed by write_commit joins the open group; at most one group is in flight; when it has been
+ * Reads go over one connection (PostgreSQL) or a reader thread (SQLite). Writes are gathered: write_submit
+ * puts them into the open group; at most one group is in flight; when it has been
  * committed the next one, with all that arrived meanwhile, is sent. A group is one transaction. Its
  * ticket is a number that only grows, and groups commit in the order of their tickets, so "has this
  * been committed?" is one comparison.
@@ -164,8 +164,8 @@ void write_add_tagged(struct write *w, uint64_t tag, const struct sql *sql, cons
  * writes wait until it is back, or go to the spool (write_set_away). `fn` (may be NULL) gets the rows of
  * the last statement, after the commit, in the order of the writes. STORE_FAILED: this write (or one of the
  * same key) was refused by the database; the others of the group were committed one by one. */
-uint64_t write_commit(struct write *w, store_rows_fn *fn, void *arg);
-void write_drop(struct write *w); /* instead of write_commit */
+uint64_t write_submit(struct write *w, store_rows_fn *fn, void *arg);
+void write_drop(struct write *w); /* instead of write_submit */
 
 /* What becomes of a write while the database is away for longer than timeout_ms and there is a spool. Where
  * there is none every write waits. One that has been sent already may have happened: if it may not be

@@ -1,5 +1,5 @@
 /* store_write.c - what goes into the database and what comes out of it: parameters, rows, and a write with
- * its statements, from write_new until write_commit (store.c) puts it into a group. Who uses the database
+ * its statements, from write_new until write_submit (store.c) puts it into a group. Who uses the database
  * calls it. The tags by which a statement can still be taken back are here too. */
 #include <string.h>
 

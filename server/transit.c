@@ -70,7 +70,7 @@ static void remove_late(struct reactor *r, void *arg)
 
 	transit_delete(w, late->id);
 	write_set_away(w, AWAY_SPOOL);
-	write_commit(w, NULL, NULL);
+	write_submit(w, NULL, NULL);
 	mem_free(late);
 }
 
@@ -98,7 +98,7 @@ void transit_end(struct reactor *r, struct envelope *e)
 	w = write_new(r->store, (uint64_t)e->record);
 	transit_delete(w, id);
 	write_set_away(w, AWAY_SPOOL);
-	write_commit(w, late ? transit_on_late : NULL, late);
+	write_submit(w, late ? transit_on_late : NULL, late);
 }
 
 /* Rows of what has arrived: its entry is there. It happens when step one waited in the spool of one reactor
@@ -133,7 +133,7 @@ uint64_t transit_sweep(struct reactor *r)
 
 	write_add(w, &sql_sweep, NO_PARAMS);
 	write_set_away(w, AWAY_SPOOL);
-	return write_commit(w, NULL, NULL);
+	return write_submit(w, NULL, NULL);
 }
 
 static const struct sql sql_left = {

@@ -344,7 +344,7 @@ static void write_account(unsigned user, const struct sql *sql)
 	struct write *w = write_new(world->reactors[0]->store, 0);
 
 	write_add(w, sql, PARAMS(P_TEXTN(job->jid->text, job->jid->local_len)));
-	write_commit(w, on_account_written, job);
+	write_submit(w, on_account_written, job);
 }
 
 static const struct sql sql_add = { .name = "sim_add",
@@ -432,7 +432,7 @@ static void admin_group(void)
 	snprintf(name, sizeof name, "u%u", user);
 	tell("the administrator: %s %s the group", name, joins ? "joins" : "leaves");
 	write_add(w, joins ? &sql_join : &sql_leave, PARAMS(P_TEXT(name)));
-	write_commit(w, on_group_written, NULL);
+	write_submit(w, on_group_written, NULL);
 }
 
 static const struct sql sql_befriend = {
@@ -472,7 +472,7 @@ static void admin_befriend(void)
 	snprintf(other, sizeof other, "u%u", b);
 	w = write_new(world->reactors[0]->store, 0);
 	write_add(w, &sql_befriend, PARAMS(P_TEXT(one), P_TEXT(other)));
-	write_commit(w, on_befriended, NULL);
+	write_submit(w, on_befriended, NULL);
 }
 
 static void admin_any(void)

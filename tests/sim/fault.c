@@ -47,8 +47,8 @@ void __real_store_read(struct store *s, uint64_t after, const struct sql *sql, c
                        unsigned count, store_rows_fn *fn, void *arg);
 void __wrap_store_read(struct store *s, uint64_t after, const struct sql *sql, const struct param *params,
                        unsigned count, store_rows_fn *fn, void *arg);
-uint64_t __real_write_commit(struct write *w, store_rows_fn *fn, void *arg);
-uint64_t __wrap_write_commit(struct write *w, store_rows_fn *fn, void *arg);
+uint64_t __real_write_submit(struct write *w, store_rows_fn *fn, void *arg);
+uint64_t __wrap_write_submit(struct write *w, store_rows_fn *fn, void *arg);
 
 static void on_owed(void *arg, const struct rows *rows)
 {
@@ -79,10 +79,10 @@ void __wrap_store_read(struct store *s, uint64_t after, const struct sql *sql, c
 	o->is_asking = false;
 }
 
-uint64_t __wrap_write_commit(struct write *w, store_rows_fn *fn, void *arg)
+uint64_t __wrap_write_submit(struct write *w, store_rows_fn *fn, void *arg)
 {
 	struct owed *o = fn ? owe(fn, arg) : NULL;
-	uint64_t ticket = __real_write_commit(w, fn ? on_owed : NULL, o);
+	uint64_t ticket = __real_write_submit(w, fn ? on_owed : NULL, o);
 
 	if (o)
 		o->is_asking = false;

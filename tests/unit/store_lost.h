@@ -46,7 +46,7 @@ static inline uint64_t put_away(struct world *w, enum away away, int64_t n, stru
 	write_add(write, &sql_put, PARAMS(P_INT(n), P_INT(n)));
 	write_add(write, &sql_last, PARAMS(P_INT(0), P_INT(n)));
 	write_set_away(write, away);
-	return write_commit(write, seen ? on_rows : NULL, seen);
+	return write_submit(write, seen ? on_rows : NULL, seen);
 }
 
 static inline int64_t last_item(struct world *w)

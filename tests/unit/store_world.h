@@ -309,7 +309,7 @@ static inline uint64_t put(struct world *w, uint64_t key, int64_t id, int64_t n,
 {
 	struct write *write = write_new(w->store, key);
 	write_add(write, &sql_put, PARAMS(P_INT(id), P_INT(n)));
-	return write_commit(write, seen ? on_rows : NULL, seen);
+	return write_submit(write, seen ? on_rows : NULL, seen);
 }
 
 static inline void server_kill(struct world *w)

@@ -58,7 +58,7 @@ static void test_values(void **state)
 		else
 			write_add(write, &sql_add,
 			          PARAMS(P_INT(i), P_INT(n), P_TEXTN("abc", 0), P_BYTES("", 0)));
-		ticket = write_commit(write, on_returning, &last);
+		ticket = write_submit(write, on_returning, &last);
 	}
 	for (int i = 1; i <= 3; i++)
 		store_read(w->store, ticket, &sql_get, PARAMS(P_INT(i)), on_values, &calls);
@@ -67,10 +67,10 @@ static void test_values(void **state)
 
 	struct write *write = write_new(w->store, 0);
 	write_add(write, &sql_put_text, PARAMS(P_INT(8), P_INT(n), P_NULL));
-	run_until_committed(w, write_commit(write, NULL, NULL));
+	run_until_committed(w, write_submit(write, NULL, NULL));
 	write = write_new(w->store, 0);
 	write_add(write, &sql_put_text, PARAMS(P_INT(9), P_INT(n), P_TEXT("")));
-	store_read(w->store, write_commit(write, NULL, NULL), &sql_get, PARAMS(P_INT(8)), on_values,
+	store_read(w->store, write_submit(write, NULL, NULL), &sql_get, PARAMS(P_INT(8)), on_values,
 	           (calls = 1, &calls));
 	run_until(w, &calls, 2);
 	world_close(w);
@@ -111,7 +111,7 @@ static void test_order_and_tickets(void **state)
 		struct write *write = write_new(w->store, 0);
 		write_add(write, &sql_put, PARAMS(P_INT(i + 100000), P_INT(i)));
 		write_add(write, &sql_add, PARAMS(P_INT(i), P_INT(i), P_NULL, P_NULL));
-		uint64_t ticket = write_commit(write, on_in_order, &o);
+		uint64_t ticket = write_submit(write, on_in_order, &o);
 		assert_true(ticket >= before && ticket > 0);
 		assert_false(store_is_committed(w->store, ticket));
 		before = ticket;
@@ -159,7 +159,7 @@ static void test_take_back(void **state)
 		struct write *write = write_new(w->store, 0);
 		write_add_tagged(write, 70 + (uint64_t)i, &sql_put, PARAMS(P_INT(i), P_INT(1)));
 		write_add_tagged(write, 80 + (uint64_t)i, &sql_put, PARAMS(P_INT(i + 10), P_INT(1)));
-		write_commit(write, on_rows, &seen);
+		write_submit(write, on_rows, &seen);
 	}
 	assert_false(store_take_back(w->store, 99));
 	assert_true(store_take_back(w->store, 71));
@@ -173,7 +173,7 @@ static void test_take_back(void **state)
 
 	struct write *write = write_new(w->store, 0);
 	write_add_tagged(write, 90, &sql_put, PARAMS(P_INT(90), P_INT(1)));
-	uint64_t ticket = write_commit(write, on_rows, &seen);
+	uint64_t ticket = write_submit(write, on_rows, &seen);
 	store_flush(w->store);
 	assert_false(store_take_back(w->store, 90)); /* sent */
 	run_until_committed(w, ticket);
@@ -191,14 +191,14 @@ static void test_bad_write_fails_alone(void **state)
 	for (int i = 1; i <= 100; i++) {
 		struct write *write = write_new(w->store, 0);
 		write_add(write, &sql_add, PARAMS(P_INT(i), P_INT(i), P_NULL, P_NULL));
-		write_commit(write, on_in_order, &o);
+		write_submit(write, on_in_order, &o);
 		if (i % 30 == 0) {
 			write = write_new(w->store, 0);
 			write_add(write, &sql_put, PARAMS(P_INT(i + 1000), P_INT(1)));
 			if (i == 60)
 				write_add(write, &sql_bad, PARAMS(P_INT(1)));
 			write_add(write, &sql_put, PARAMS(P_INT(i + 2000), P_INT(-1)));
-			ticket = write_commit(write, on_rows, &bad);
+			ticket = write_submit(write, on_rows, &bad);
 		}
 	}
 	run_until_committed(w, ticket);
@@ -252,7 +252,7 @@ static void test_commit_refused(void **state)
 	put(w, 0, 1, 1, &good);
 	struct write *write = write_new(w->store, 0);
 	write_add(write, &add, PARAMS(P_INT(1), P_INT(77)));
-	write_commit(write, on_rows, &bad);
+	write_submit(write, on_rows, &bad);
 	uint64_t ticket = put(w, 0, 2, 1, &good);
 	run_until_committed(w, ticket);
 	assert_int_equal(bad.failed, 1);
@@ -564,7 +564,7 @@ static void test_second_statement(void **state)
 	for (unsigned i = 0; i < COUNT_OF(n); i++) {
 		struct write *write = write_new(w->store, 0);
 		write_add(write, &two, PARAMS(P_INT(i > 0 ? 2 : 1), P_INT(n[i]), P_TEXT("first")));
-		ticket = write_commit(write, on_rows, &seen);
+		ticket = write_submit(write, on_rows, &seen);
 	}
 	run_until_committed(w, ticket);
 	assert_int_equal(seen.calls, 3);

@@ -196,7 +196,7 @@ static void take_disk_sqlite(struct world *w, struct trouble *t)
 		    write,
 		    (const struct sql[]){ { .name = "drop", .text = "delete from item where id = -1" } },
 		    NO_PARAMS);
-		write_commit(write, on_rows, &filled);
+		write_submit(write, on_rows, &filled);
 		run_until(w, &filled.calls, (unsigned)i + 1);
 	}
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &t->files), 0);
@@ -302,7 +302,7 @@ static void test_keys(void **state)
 		                 PARAMS(P_INT(1000 + n), P_INT(n == 3 ? -1 : n)));
 		write_add_tagged(write, 100 + (uint64_t)n, &sql_put, PARAMS(P_INT(1100 + n), P_INT(n)));
 		write_set_away(write, AWAY_SPOOL);
-		write_commit(write, on_rows, &seen);
+		write_submit(write, on_rows, &seen);
 	}
 	assert_true(store_take_back(w->store, 102));
 	run_until(w, &seen.calls, before + 6);

@@ -29,7 +29,7 @@ static void test_server_killed(void **state)
 				struct write *write = write_new(w->store, 0);
 				write_add(write, &sql_add,
 				          PARAMS(P_INT(l.next), P_INT(l.next), P_NULL, P_NULL));
-				write_commit(write, on_loaded, &l);
+				write_submit(write, on_loaded, &l);
 				l.next++;
 			}
 			uv_run(&w->loop, UV_RUN_ONCE);
@@ -38,7 +38,7 @@ static void test_server_killed(void **state)
 		for (int i = 0; i < 500; i++, l.next++) {
 			struct write *write = write_new(w->store, 0);
 			write_add(write, &sql_add, PARAMS(P_INT(l.next), P_INT(l.next), P_NULL, P_NULL));
-			write_commit(write, on_loaded, &l);
+			write_submit(write, on_loaded, &l);
 		}
 		while (!store_is_away(w->store))
 			uv_run(&w->loop, UV_RUN_ONCE);
@@ -102,7 +102,7 @@ static uint64_t set_n(struct world *w, int64_t n, struct seen *seen)
 	static const struct sql set = { .name = "item_set", .text = "update item set n = $1" };
 	struct write *write = write_new(w->store, 0);
 	write_add(write, &set, PARAMS(P_INT(n)));
-	return write_commit(write, on_rows, seen);
+	return write_submit(write, on_rows, seen);
 }
 
 /* A backend that stood still comes to life when its group has long been sent again, and newer ones after
