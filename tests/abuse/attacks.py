@@ -107,7 +107,7 @@ def forbidden_xml(w):
                 b"<message><body>\xf8\x88\x80\x80\x80</body></message>"):
         p = w.login()
         p.send(bad)
-        refused(p, "not-well-formed")
+        refused(p, "unsupported-encoding")
 
 
 @attack()
