@@ -43,13 +43,14 @@ enum envelope_kind {
 
 struct envelope {
 	struct envelope *next;
-	uint8_t kind;      /* enum envelope_kind */
-	uint8_t dir;       /* enum direction */
-	uint8_t home_kind; /* what `to` is; decided once, by the router on the sending reactor */
-	bool is_replayed;  /* was in transit when the server ended: is never refused for lack of room */
-	bool is_spooled;   /* its rows may still be in the spool of the reactor that it comes from, which
+	uint8_t kind;       /* enum envelope_kind */
+	uint8_t dir;        /* enum direction */
+	uint8_t home_kind;  /* what `to` is; decided once, by the router on the sending reactor */
+	bool is_replayed;   /* was in transit when the server ended: is never refused for lack of room */
+	bool is_unrecorded; /* it has that id for its record, and no row yet */
+	bool is_spooled;    /* its rows may still be in the spool of the reactor that it comes from, which
 	                       is stream_reactor then */
-	bool wants_credit; /* OUT: answer with ENV_CREDIT when taken */
+	bool wants_credit;  /* OUT: answer with ENV_CREDIT when taken */
 	bool is_managed;  /* ENV_WRITE: its session counts it, and has it until it is acknowledged (sm.h) */
 	bool is_farewell; /* ENV_DETACH: the client has closed the stream */
 	uint16_t condition; /* enum stream_condition */

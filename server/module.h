@@ -77,13 +77,14 @@ struct ctx {
 	struct stanza *stanza;   /* sealed; NULL in lifecycle events */
 	struct arena scratch;    /* gone when the stanza has been handled, held or not */
 	uint64_t trace;
-	uint8_t dir;      /* enum direction */
-	void *own;        /* the handler's own, for its continuation */
-	bool is_returned; /* IN: a stream died before it was written; passes COPY and ACT again */
-	unsigned copies;  /* is_returned: to how many sessions it had been delivered */
-	int64_t record;   /* id of its record; 0 when it is not on record */
-	bool is_spooled;  /* IN: its record may be missing in the database: write it too */
-	int64_t entry;    /* IN: its id in the owner's index; 0 when it has none */
+	uint8_t dir;        /* enum direction */
+	void *own;          /* the handler's own, for its continuation */
+	bool is_returned;   /* IN: a stream died before it was written; passes COPY and ACT again */
+	unsigned copies;    /* is_returned: to how many sessions it had been delivered */
+	int64_t record;     /* id of its record; 0 when it is not on record */
+	bool is_unrecorded; /* IN: the record with that id is not written yet */
+	bool is_spooled;    /* IN: its record may be missing in the database: write it too */
+	int64_t entry;      /* IN: its id in the owner's index; 0 when it has none */
 	bool
 	    is_passing; /* IN, and it has not come back: the owner does not keep it, his archive has no such
 	                     entry */
@@ -408,7 +409,8 @@ void route_after(struct ctx *c, const struct jid *from, const struct jid *to, st
 
 /* ---- transit: the row that says "this stanza is on its way to that home", so that it survives a crash. */
 
-/* Adds the row for the stanza in hand to a write (with its record, when it has one). OUT. */
+/* Adds the row for the stanza in hand to a write; its record is in the same one, where it has one that is not
+ * `is_unrecorded`. OUT. */
 void transit_add(struct ctx *c, struct write *w);
 /* The stanza in hand has arrived: adds the removal of its row to a write, or takes the row back when it has
  * not been sent to the database yet. IN. What nobody claims is removed when the pass ends. */

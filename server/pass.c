@@ -254,6 +254,7 @@ static struct pass *pass_of_envelope(struct home *h, struct envelope *e)
 		e->trace = ++h->reactor->trace;
 	p->ctx.trace = e->trace;
 	p->ctx.record = e->record;
+	p->ctx.is_unrecorded = e->is_unrecorded;
 	p->ctx.is_spooled = e->is_spooled;
 	p->ctx.entry = e->entry;
 	p->ticket = e->ticket;

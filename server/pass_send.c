@@ -241,6 +241,7 @@ void transit_add(struct ctx *c, struct write *w)
 
 	p->envelope->transit = record_id_new(c);
 	p->envelope->record = c->record;
+	p->envelope->is_unrecorded = c->is_unrecorded;
 	transit_insert(w, p->envelope);
 }
 

@@ -20,21 +20,24 @@ static const struct sql sql_delete = {
 static const struct sql sql_page = {
 	.name = "transit_page",
 	.text =
-	    "select t.id, t.sender, t.recipient, t.record, coalesce(t.stanza, r.stanza)"
+	    "select t.id, t.sender, t.recipient, t.record, coalesce(t.stanza, r.stanza),"
+	    " case when t.stanza is null then 0 else 1 end"
 	    " from transit t left join record r on r.id = t.record where t.id > $1 order by t.id limit 200",
 };
 
-/* A recorded stanza is in its record already. */
+/* A recorded stanza is in its record already; one that is to be recorded where it arrives is here, with that record's
+ * id: by it transit_sweep knows that it has arrived. */
 void transit_insert(struct write *w, const struct envelope *e)
 {
 	struct buffer text = { 0 };
+	bool is_recorded = e->record && !e->is_unrecorded;
 
-	if (!e->record)
+	if (!is_recorded)
 		stanza_write(&text, e->stanza, NULL, NULL);
 	write_add_tagged(w, (uint64_t)e->transit, &sql_insert,
 	                 PARAMS(P_INT(e->transit), P_TEXT(e->from->text), P_TEXT(e->to->text),
 	                        e->record ? P_INT(e->record) : P_NULL,
-	                        e->record ? P_NULL : P_TEXT(text.data)));
+	                        is_recorded ? P_NULL : P_TEXT(text.data)));
 	buffer_free(&text);
 }
 
@@ -193,6 +196,7 @@ static bool replay_row(struct reactor *r, const struct rows *rows, unsigned i)
 	e->stanza = text ? xml_parse_stanza(text, strlen(text)) : NULL;
 	e->transit = rows_int(rows, i, 0);
 	e->record = rows_int(rows, i, 3);
+	e->is_unrecorded = rows_int(rows, i, 5);
 	e->is_replayed = true;
 	if (!e->from || !e->to || !e->stanza) {
 		log_warn("transit", to, "row %lld of table transit cannot be read and stays there",

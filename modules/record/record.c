@@ -186,8 +186,7 @@ static int64_t write_passing(struct ctx *c, struct write *w, bool is_shared)
 	return id;
 }
 
-/* Takes back the message that the one in hand names, if it is one of the same account. `entry` is its own. That it
- * was taken back is seen also where the retraction itself has no record. */
+/* Takes back the message that the one in hand names, if it is one of the same account. `entry` is its own. */
 static void write_retraction(struct ctx *c, struct write *w, const struct jid *peer, bool is_out,
                              int64_t entry)
 {
@@ -200,7 +199,7 @@ static void write_retraction(struct ctx *c, struct write *w, const struct jid *p
 	st = stanza_seal(
 	    stanza_new(STANZA_MESSAGE, MESSAGE_NORMAL, id)); /* " id='...'/>", as it is on record */
 	write_add(w, &sql_retract,
-	          PARAMS(P_INT(c->record ? c->record : record_id_new(c)), P_INT(home_account(c->home)),
+	          PARAMS(P_INT(c->record), P_INT(home_account(c->home)),
 	                 P_TEXTN(peer->text, peer->bare_len), P_INT(is_out), P_INT(entry),
 	                 P_TEXTN(st->bytes, st->bytes_len - strlen("/>"))));
 	stanza_unref(st);
@@ -210,8 +209,11 @@ static void write_retraction(struct ctx *c, struct write *w, const struct jid *p
  * for him, and it is there before anybody gets it. */
 static void send_unkept(struct ctx *c)
 {
-	struct write *w = begin_write(c);
+	struct write *w;
 
+	c->record = record_id_new(c);
+	c->is_unrecorded = true;
+	w = begin_write(c);
 	write_retraction(c, w, c->to, true, entry_id_new(c));
 	transit_add(c, w);
 	record(c, w);
@@ -257,14 +259,14 @@ static void tell_id(struct ctx *c)
  * does, and the other way round. */
 static enum verdict on_in(struct ctx *c)
 {
-	bool is_recorded = c->record != 0;
+	bool is_recorded = c->record && !c->is_unrecorded;
 	struct write *w;
 
 	if (c->entry) /* from oneself */
 		tell_id(c);
 	if (c->entry || !is_to_record(c))
 		return PASS;
-	if (!is_recorded)
+	if (!c->record)
 		c->record = record_id_new(c);
 	w = begin_write(c);
 	if (!is_recorded || c->is_spooled) /* or this row would name one that is not there yet */

@@ -89,6 +89,16 @@ static void store_privately(struct play *p)
 	client_send(p, st, NULL);
 }
 
+/* The same as before: what is on its way meanwhile must not see that they are written anew. */
+static void set_wishes(struct play *p)
+{
+	struct element *prefs;
+	struct stanza *st = simple_question(p, IQ_SET, "prefs", "urn:xmpp:mam:2", &prefs);
+
+	element_set(st, prefs, "default", sim->keeps_not[p->user] ? "never" : "always");
+	client_send(p, st, NULL);
+}
+
 static void set_vcard(struct play *p)
 {
 	struct element *card;
@@ -496,7 +506,8 @@ static const struct {
 	{ 6, change_roster },
 	{ 4, action_get_roster },
 	{ 4, ask_about },
-	{ 2, store_privately },
+	{ 1, store_privately },
+	{ 1, set_wishes },
 	{ 1, set_vcard },
 	{ 1, set_password },
 	{ 4, change_block },

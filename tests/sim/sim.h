@@ -46,6 +46,7 @@ struct profile {
 	bool has_small_mailbox; /* what waits for a home is refused early */
 	bool shares;            /* store.share_transactions */
 	bool has_sm;            /* some clients have stream management, and resume their sessions */
+	bool has_wishes;        /* users do not keep what they say and hear (XEP-0441) */
 };
 
 struct contact {
@@ -117,6 +118,7 @@ struct sim {
 	struct question questions[QUESTIONS];
 	unsigned sent_count, question_count, presences;
 	bool touched[USERS][USERS]; /* whose subscription has been changed in this epoch */
+	bool keeps_not[USERS];      /* never does */
 	/* Ever, in this run: what is promised between two is less then. */
 	bool had_block[USERS][USERS];
 	bool had_directed[USERS][SLOTS][USERS]; /* showed presence to somebody who need not see it */

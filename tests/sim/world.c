@@ -102,12 +102,14 @@ static bool spool_has(const char *what)
 	return has;
 }
 
+/* Or on its way to where it will be. */
 bool world_has_record(unsigned message)
 {
 	char text[16];
 
 	snprintf(text, sizeof text, ">m%u.<", message);
-	return ask("select count(*) from record where instr(stanza, '%s')", text) > 0 || spool_has(text);
+	return ask("select count(*) from record where instr(stanza, '%s')", text) > 0 ||
+	       ask("select count(*) from transit where instr(stanza, '%s')", text) > 0 || spool_has(text);
 }
 
 bool world_has_entry(int64_t account, int64_t entry, unsigned message)
@@ -176,6 +178,12 @@ static void fill(void)
 				fill_contact(i, j);
 				fill_contact(j, i);
 			}
+	run("insert into policy (host, name, value) values (1, 'record.preferences', '%s')",
+	    sim->profile.has_wishes ? "users" : "fixed");
+	for (unsigned i = 0; sim->profile.has_wishes && i < USERS; i++)
+		if ((sim->keeps_not[i] = draw(2)))
+			run("insert into preference select id, '', 'never' from account where name = 'u%u'",
+			    i);
 	for (unsigned i = 0; sim->profile.has_admin && i < USERS; i++)
 		if ((sim->had_group[i] = ONE_IN(3)))
 			run("insert into contact_group_member values (1, (select id from account where name ="
