@@ -15,8 +15,8 @@ struct expiry;
 struct expiry_counts {
 	uint64_t entries, records;
 	uint64_t passing; /* entries of what their owners did not want to keep, and have got */
-	uint64_t
-	    parts; /* tables of PostgreSQL, of a month each, that went whole: their rows are not counted */
+	/* Tables of PostgreSQL, of a month each, that went whole: their rows are not counted. */
+	uint64_t parts;
 	uint64_t months[STAMP_MONTHS]; /* entries by the month they are of */
 };
 

@@ -25,8 +25,8 @@ struct memory {
 	struct hash_node node;
 	struct list recent; /* in gate->recent */
 	unsigned char key[16];
-	int64_t
-	    until; /* failures, what costs: when the bucket is empty again; OF_BOTH: when it is forgotten */
+	/* Failures, what costs: when the bucket is empty again; OF_BOTH: when it is forgotten. */
+	int64_t until;
 	int64_t failed; /* OF_BOTH: when the bucket of its own failures is empty again */
 };
 

@@ -56,7 +56,7 @@ enum direction { OUT, IN };
  * earlier, its answer leaves later. */
 enum stage {
 	GUARD,  /* may refuse: limits, policy, blocking */
-	CHANGE, /* strips forged elements, adds ids */
+	CHANGE, /* strips what is forged, adds what the server says of it */
 	KEEP,   /* puts it on record */
 	COPY,   /* tells others of it: carbons of what goes out */
 	ACT     /* delivers, answers */
@@ -85,11 +85,10 @@ struct ctx {
 	bool is_unrecorded; /* IN: the record with that id is not written yet */
 	bool is_spooled;    /* IN: its record may be missing in the database: write it too */
 	int64_t entry;      /* IN: its id in the owner's index; 0 when it has none */
-	bool
-	    is_passing; /* IN, and it has not come back: the owner does not keep it, his archive has no such
-	                     entry */
-	int64_t
-	    sent; /* OUT: its id in the sender's own index, which nobody else may see; 0 when it has none */
+	/* IN, and it has not come back: the owner does not keep it, his archive has no such entry. */
+	bool is_passing;
+	/* OUT: its id in the sender's own index, which nobody else may see; 0 when it has none. */
+	int64_t sent;
 };
 
 typedef enum verdict handler(struct ctx *c);

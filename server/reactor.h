@@ -102,9 +102,9 @@ struct reactor {
 
 	unsigned char random[512];
 	unsigned random_left;
-	bool
-	    is_blocked; /* streams are not to be read from: there is an overflow, here or far too much of it
-			     elsewhere, or the queue here is too long */
+	/* Streams are not to be read from: there is an overflow, here or far too much of it elsewhere, or the
+	 * queue here is too long. */
+	bool is_blocked;
 	bool is_flooding; /* counted in server->flooding */
 	bool is_stopping;
 	struct reactor_counts counts;

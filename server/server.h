@@ -28,9 +28,8 @@ struct server {
 	char *durability; /* database_durability at start */
 	struct reactor **reactors;
 	unsigned reactor_count;
-	_Atomic unsigned
-	    flooding; /* how many of them keep too much that the others have no room for; all may
-				      write it */
+	/* How many of them keep too much that the others have no room for; all may write it. */
+	_Atomic unsigned flooding;
 	unsigned char secret[32]; /* of the database's table `setting`: made-up salts of unknown accounts */
 	int64_t started;          /* Unix seconds */
 	struct gate *gate;        /* who may come in; has a lock of its own */

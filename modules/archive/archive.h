@@ -20,9 +20,9 @@
 struct query {
 	const char *queryid; /* or NULL */
 	int64_t low, high;
-	int64_t
-	    since; /* `low` by the time `start`; unlike an id that does not say that its client has what is
-	                     older. 0: no `start` */
+	/* `low` as the field `start` has it, which unlike an id does not say that its client has what is older;
+	 * 0: there is no `start`. */
+	int64_t since;
 	const char *with; /* an address, or NULL; bare: with any resource */
 	const char *with_bare;
 	bool is_backward;   /* the last page of these, not the first */

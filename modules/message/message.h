@@ -25,8 +25,8 @@ struct offline {
 	int64_t replayed; /* the last one that has been read */
 	int64_t known;    /* the newest when it was read */
 	uint64_t getter;  /* id of the session to which it goes, or to which the last one went */
-	uint64_t
-	    reader; /* id of the session that must have written a page before the next one is read; or 0 */
+	/* Id of the session that must have written a page before the next one is read; or 0. */
+	uint64_t reader;
 	unsigned waited; /* for it: ticks */
 	uint64_t stuck;  /* id of a session that has not, so that another one goes on; or 0 */
 	struct ids {

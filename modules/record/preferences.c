@@ -1,6 +1,7 @@
 /* preferences.c - XEP-0441: which messages a user wants to keep, where his host leaves that to its users (policy
  * record.preferences); else all that the host records. The lists are loaded when the home wakes, and replaced after
- * the change is committed. Who does not want a message gets it nevertheless: record.c makes that of it. */
+ * the change is committed. A message that its recipient does not want to keep reaches him nevertheless: record.c
+ * sees to that. */
 #include "record.h"
 
 #include <string.h>
@@ -207,8 +208,8 @@ static enum verdict read_list(struct ctx *c, const struct element *prefs, const 
 	return PASS;
 }
 
-/* Who is to be kept and not to be kept is not: what was not kept by mistake is missed, what was kept by mistake
- * may be found. The answer says how it was understood (section 2.1). */
+/* An address in both lists is not kept: what was not kept by mistake is missed, what was kept by mistake may be
+ * found. The answer says how it was understood (section 2.1). */
 static void end_contradictions(struct preferences *p)
 {
 	const struct block *b = NULL;

@@ -87,8 +87,8 @@ static const struct sql sql_entry_words = {
 	    " (last_insert_rowid(), case when changes() > 0 then ?6 end)",
 };
 
-/* Who does not want to keep a message has an entry of it all the same until he has got it: that is how it waits
- * for him. His archive does not show it. */
+/* An account that does not want to keep a message has an entry of it all the same until it has got
+ * it: that is how it waits. Its archive does not show it. */
 enum { PASSING = 1, PASSING_WITH_RECORD = 2 };
 
 static const struct sql sql_entry_passing = {
