@@ -22,7 +22,7 @@ static unsigned draw_other(const struct play *p)
 
 /* ---- requests: each gets one answer */
 
-static struct stanza *question_new(struct play *p, enum stanza_type type)
+struct stanza *question_new(struct play *p, enum stanza_type type)
 {
 	char id[16];
 	unsigned n = sim->question_count;
@@ -132,6 +132,7 @@ void action_presence(struct play *p, bool is_available, int priority)
 	char text[16];
 
 	p->presence = is_available ? ++sim->presences : 0;
+	copies_presence(p, is_available, priority);
 	tell("u%u/r%u presence %u priority %d", p->user, p->slot, p->presence, priority);
 	if (is_available) {
 		snprintf(text, sizeof text, "%u", p->presence);
@@ -174,7 +175,7 @@ static struct sent *message_new(struct play *p, unsigned to, char id[16])
 	if (n == MESSAGES)
 		return NULL;
 	sim->sent_count++;
-	sim->sent[n] = (struct sent){ .from = p->user, .to = to, .play = p->number };
+	sim->sent[n] = (struct sent){ .from = p->user, .to = to, .play = p->number, .life = sim->life };
 	snprintf(id, 16, "m%u.", n);
 	return &sim->sent[n];
 }

@@ -10,8 +10,12 @@
 void check_delivery(const struct play *p, const struct envelope *e)
 {
 	const struct stanza *st = e->stanza;
+	bool is_sent;
 	unsigned n;
 
+	if (copy_number(st, &n, &is_sent) && !sim->sent[n].may_vanish &&
+	    !(is_sent ? world_has_record(n) : world_has_entry(p->account, e->entry, n)))
+		fail("m%u is copied to u%u/r%u, and is not on record", n, p->user, p->slot);
 	if (st->kind != STANZA_MESSAGE || st->type == MESSAGE_ERROR || !st->id ||
 	    sscanf(st->id, "m%u.", &n) != 1 || sim->sent[n].may_vanish)
 		return;
@@ -82,10 +86,11 @@ static void check_entries(unsigned n, unsigned records)
 
 static void check_message(unsigned n)
 {
-	const struct sent *m = &sim->sent[n];
+	struct sent *m = &sim->sent[n];
 	int64_t records = ask("select count(*) from record where instr(stanza, '>m%u.<')", n);
 	bool was_gone = sim->was_gone[m->from] || sim->was_gone[m->to];
 
+	m->is_recorded = records == 1;
 	if (m->is_refused && m->delivered && !m->was_returned && sim->life == 1)
 		fail("m%u was refused, and u%u has read it", n, m->to);
 	/* What its sender's session had sent when the account went, or was disabled, was never taken. */
@@ -261,6 +266,7 @@ void check_end(void)
 	for (unsigned i = 0; i < USERS * USERS; i++)
 		if (i / USERS != i % USERS)
 			check_pair(i / USERS, i % USERS);
+	each_client(check_copies);
 	each_client(look_at); /* what they were told by pushes */
 	each_client(action_get_roster);
 	loop_rest();

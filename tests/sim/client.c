@@ -33,10 +33,10 @@ static bool number_of(const struct stanza *st, char letter, unsigned bound, unsi
 
 /* ---- what a client sees */
 
-static bool is_out_of_order(struct play *p, unsigned n)
+bool is_out_of_order(struct play *p, unsigned n, unsigned whom)
 {
 	struct sent *m = &sim->sent[n];
-	unsigned *newest = &p->newest[m->play][m->slot];
+	unsigned *newest = &p->newest[m->play][whom];
 
 	/* Others may have overtaken it meanwhile; it may have overtaken what had to wait. What was for a
 	 * session that had gone waits until there is one that is available. */
@@ -53,7 +53,7 @@ static void see_message(struct play *p, const struct jid *from, const struct sta
 	unsigned n, user, slot;
 	struct sent *m;
 
-	if (st->type == MESSAGE_ERROR)
+	if (st->type == MESSAGE_ERROR || copies_see(p, st))
 		return;
 	if (who(from->text, &user, &slot) && p->is_blocked[user])
 		fail("u%u/r%u has a message from u%u, whom it blocks", p->user, p->slot, user);
@@ -68,7 +68,7 @@ static void see_message(struct play *p, const struct jid *from, const struct sta
 	m->delivered++;
 	if (m->to != p->user)
 		fail("m%u for u%u was delivered to u%u", n, m->to, p->user);
-	if (p->seen[n])
+	if (p->seen[n] && !copies_may_repeat(p, n))
 		fail("m%u was delivered twice to one session of u%u", n, p->user);
 	p->seen[n] = true;
 	/* What went to a session while older messages waited for another one is forgotten when the home
@@ -80,7 +80,7 @@ static void see_message(struct play *p, const struct jid *from, const struct sta
 	if (!m->seen_in_life || m->seen_in_life != sim->life)
 		m->seen_at = sim->steps;
 	m->seen_in_life = sim->life;
-	if (is_out_of_order(p, n))
+	if (!copies_may_repeat(p, n) && is_out_of_order(p, n, m->slot))
 		fail("m%u was delivered after m%u", n, p->newest[m->play][m->slot] - 1);
 }
 
@@ -105,6 +105,8 @@ static void see_presence(struct play *p, const struct jid *from, const struct st
 	if (user == p->user && slot == p->slot && (!is_available || !p->view[user][slot]))
 		memset(p->view, 0, sizeof p->view);
 	p->view[user][slot] = is_available && status ? (unsigned)atoi(element_get_text(status, &a)) : 0;
+	if (user == p->user && slot == p->slot)
+		copies_reached(p);
 	arena_free(&a);
 }
 
@@ -180,6 +182,7 @@ static void see_iq(struct play *p, const struct jid *from, const struct stanza *
 		if (sim->questions[n].is_answered)
 			fail("q%u was answered twice", n);
 		sim->questions[n].is_answered = true;
+		copies_answered(p, st->type == IQ_RESULT ? n : QUESTIONS);
 		tell("u%u/r%u gets the answer to q%u%s", p->user, p->slot, n,
 		     st->type == IQ_ERROR ? ": an error" : "");
 	}
@@ -341,6 +344,7 @@ void client_take(struct envelope *e)
 		p->state = BOUND;
 		p->account = ask_account(p->user);
 		managed_begin(p);
+		copies_begin(p);
 	} else if (e->kind == ENV_RESUMED) {
 		p->session = e->session;
 		p->kept_written = 0;

@@ -82,11 +82,13 @@ static void draw_profile(void)
 	p->has_small_mailbox = ONE_IN(10);
 	p->has_sm = draw(2);
 	p->has_wishes = ONE_IN(3);
-	tell("seed %llu: %u reactors%s%s%s%s%s%s%s%s%s", (unsigned long long)sim->seed, p->reactors,
+	p->has_copies = draw(2);
+	tell("seed %llu: %u reactors%s%s%s%s%s%s%s%s%s%s", (unsigned long long)sim->seed, p->reactors,
 	     p->shares ? ", shared transactions" : "", p->has_faults ? ", faults" : "",
 	     p->has_spool ? ", spool" : "", p->has_kills ? ", kills" : "", p->has_blocks ? ", blocks" : "",
 	     p->has_admin ? ", administrators" : "", p->has_small_mailbox ? ", small mailboxes" : "",
-	     p->has_sm ? ", stream management" : "", p->has_wishes ? ", wishes" : "");
+	     p->has_sm ? ", stream management" : "", p->has_wishes ? ", wishes" : "",
+	     p->has_copies ? ", copies" : "");
 }
 
 static void run_epoch(void)

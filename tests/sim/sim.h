@@ -6,6 +6,7 @@
  *   world.c   the node with its reactors, modules, tables; what the database holds
  *   client.c  streams: what clients are told, and what they see in it
  *   action.c  what clients and administrators do
+ *   copies.c  what one client of a user sends and gets, the others get too (XEP-0280)
  *   check.c   what must be so, at each delivery and at the end
  *   known.c   what has gone wrong once, step by step
  *
@@ -47,6 +48,7 @@ struct profile {
 	bool shares;            /* store.share_transactions */
 	bool has_sm;            /* some clients have stream management, and resume their sessions */
 	bool has_wishes;        /* users do not keep what they say and hear (XEP-0441) */
+	bool has_copies;        /* most want copies of what their user's other client sends and gets */
 };
 
 struct contact {
@@ -67,6 +69,10 @@ struct play {
 	bool is_replaced;             /* its session may have ended before what it sent arrived */
 	bool has_roster;              /* the answer has come */
 	unsigned presence;            /* the number it sent last; 0: unavailable */
+	bool may_be_reached;          /* with a priority that is not negative */
+	unsigned reached_since;       /* the step at which it knew that it can be reached; 0: it cannot */
+	unsigned copies_asked;        /* number + 1 of its request for copies */
+	unsigned copies_since;        /* the step at which it was answered; 0: not yet */
 	struct envelope_queue queue;  /* delivered, and not written yet */
 	char previd[32];              /* stream management is enabled, and this resumes it */
 	uint32_t kept_written;        /* what it has read of what its session counts, on this stream */
@@ -74,9 +80,10 @@ struct play {
 	bool may_resume;              /* its stream has ended, and nothing else */
 	uint32_t handled, acked;      /* what has come; of what it has sent the server has so much */
 	struct saying *first, **last; /* the rest of that */
-	unsigned newest[STREAMS]
-		       [SLOTS + 1]; /* message + 1, by the stream that sent it, and to whom: slot */
+	/* Message + 1, by the stream that sent it, and to whom: slot. Behind them what its own user sent. */
+	unsigned newest[STREAMS][SLOTS + 2];
 	bool seen[MESSAGES];
+	bool may_repeat[MESSAGES];   /* copies.c: because it has a copy */
 	unsigned view[USERS][SLOTS]; /* numbers of presence */
 	struct contact roster[USERS];
 	bool is_blocked[USERS]; /* by this user, as the client was told */
@@ -88,11 +95,12 @@ struct sent {
 	unsigned from, to, play;
 	unsigned slot; /* the session of the account to which it was sent; SLOTS: to the account */
 	unsigned delivered, seen_at, seen_in_life; /* at which step it was read first */
-	unsigned epoch, sent_at;
+	unsigned epoch, sent_at, life;
 	bool may_vanish; /* is not put on record: a headline, groupchat */
 	bool is_lost;    /* the server was killed before it was on record */
 	bool is_refused, was_returned;
-	bool is_acked; /* the server has told the sender's client that it has it */
+	bool is_recorded; /* it is at the end */
+	bool is_acked;    /* the server has told the sender's client that it has it */
 };
 
 /* A request of a client. */
@@ -201,6 +209,21 @@ void managed_end(struct play *p);                                    /* for good
 struct envelope *client_to_home(const struct play *p, enum envelope_kind kind);
 void client_post_home(const struct play *p, struct envelope *e);
 void client_say(struct play *p, struct stanza *st, const char *to); /* sealed; takes the reference */
+
+/* ---- copies.c */
+
+void copies_begin(struct play *p);                                     /* it asks for them */
+void copies_answered(struct play *p, unsigned question);               /* some question of it */
+bool copies_see(struct play *p, const struct stanza *st);              /* false: it is no copy */
+void copies_presence(struct play *p, bool is_available, int priority); /* it says so */
+void copies_reached(struct play *p);                                   /* and sees that of itself */
+/* The message that a copy is of, and who got it to copy; false: it is none. */
+bool copy_number(const struct stanza *st, unsigned *n, bool *is_sent);
+bool copies_may_repeat(const struct play *p, unsigned n); /* it may see the message itself, too */
+void check_copies(struct play *p);
+
+bool is_out_of_order(struct play *p, unsigned n, unsigned whom);    /* client.c */
+struct stanza *question_new(struct play *p, enum stanza_type type); /* action.c */
 
 /* ---- action.c */
 
