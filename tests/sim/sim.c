@@ -82,7 +82,7 @@ static void draw_profile(void)
 	p->has_small_mailbox = ONE_IN(10);
 	p->has_sm = draw(2);
 	p->has_wishes = ONE_IN(3);
-	p->has_copies = draw(2);
+	p->has_copies = draw(2) && !p->has_wishes; /* what is not kept could not be looked for */
 	tell("seed %llu: %u reactors%s%s%s%s%s%s%s%s%s%s", (unsigned long long)sim->seed, p->reactors,
 	     p->shares ? ", shared transactions" : "", p->has_faults ? ", faults" : "",
 	     p->has_spool ? ", spool" : "", p->has_kills ? ", kills" : "", p->has_blocks ? ", blocks" : "",
