@@ -30,7 +30,7 @@ CUTS = 30
 AGAIN = 1.0                 # seconds that the mark may be behind, and the longest round trip
 RECENT = 5.0                # of those seconds before the kill
 STALL = 20.0                # which is not believed to be longer than that
-LIFE = 1.5, 4.5             # seconds of traffic before some of the kills
+LIFE = 1.5, 3.0             # seconds of traffic before some of the kills
 SPOOL = "1M"                # store.spool_bytes where it is to be full
 DELIVERIES = 300
 
