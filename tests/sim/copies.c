@@ -76,6 +76,7 @@ bool copies_see(struct play *p, const struct stanza *st)
 
 	if (!copy_number(st, &n, &is_sent))
 		return copy_of(st, &is_sent) != NULL; /* of an error, or a typing notice */
+	is_sent = is_sent && sim->sent[n].to != p->user;
 	tell("u%u/r%u reads a copy of m%u on stream %u", p->user, p->slot, n, p->number);
 	m = &sim->sent[n];
 	if ((is_sent ? m->from : m->to) != p->user || m->play == p->number)
@@ -95,14 +96,16 @@ bool copies_see(struct play *p, const struct stanza *st)
 
 /* ---- the end */
 
-/* What was for its user while it could not be reached waits for one of the sessions, and only that one gets it. */
+/* What was for its user while it could not be reached waits for one of the sessions, and only that one gets it; so does
+ * what a database that fails has kept back. */
 static bool is_due(const struct play *p, const struct sent *m)
 {
 	if (m->life != sim->life || !m->is_recorded || m->is_refused || m->may_vanish ||
 	    m->play == p->number || m->sent_at <= p->copies_since)
 		return false;
 	if (m->to == p->user)
-		return p->reached_since && m->sent_at > p->reached_since && !sim->had_block[m->to][m->from];
+		return !sim->profile.has_faults && p->reached_since && m->sent_at > p->reached_since &&
+		       !sim->had_block[m->to][m->from];
 	return m->from == p->user;
 }
 
