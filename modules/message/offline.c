@@ -560,9 +560,11 @@ enum verdict offline_again(struct ctx *c)
 
 struct session *offline_reader(struct ctx *c)
 {
-	const struct offline *o = home_data(c);
+	struct offline *o = home_data(c);
 	struct session *s;
 
+	if (is_waiting(o, c->entry)) /* else it has been read */
+		return replay_getter(c, o);
 	SESSION_EACH (s, c->home)
 		if (s->id == o->getter)
 			return s;
