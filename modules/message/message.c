@@ -70,7 +70,7 @@ static enum verdict to_session(struct ctx *c, struct session *s)
 /* A replay delivers it, or has done so, to one session: the others get their copies now. */
 static enum verdict to_replay(struct ctx *c, struct session *s)
 {
-	struct takers takers = { .one = s ? s : offline_reader(c) };
+	struct takers takers = { .one = s ? s : replay_session(c) };
 
 	if (!c->is_returned && takers.one && carbons_due(c, &takers, true))
 		carbons_received(c, &takers, true, 0);
@@ -118,7 +118,7 @@ static enum verdict on_in(struct ctx *c)
 }
 
 static const struct hook hooks[] = {
-	ON_LOAD(HOME_USER, &offline_sql_load, offline_loaded),
+	ON_LOAD(HOME_USER, &mark_sql_load, mark_loaded),
 	AT_STAGE(OUT, CHANGE, ON_MESSAGE, HOME_USER, change_forged),
 	AT_STAGE(IN, CHANGE, ON_MESSAGE, HOME_USER, change_forged),
 	AT_STAGE(OUT, COPY, ON_MESSAGE, HOME_USER, carbons_on_out),

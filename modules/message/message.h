@@ -1,5 +1,5 @@
 /* message.h - between the files of this module: message.c says who gets a message, carbons.c who gets a copy,
- * offline.c what nobody has got yet. */
+ * offline.c what nobody has got yet (between its own files: offline.h). */
 #ifndef MUSTER_MODULE_MESSAGE_H
 #define MUSTER_MODULE_MESSAGE_H
 
@@ -8,16 +8,21 @@
 /* A user's incoming entries that no session has taken. Those above `taken` are not taken, but for
  * `skipped`; those up to it are, but for `returned`. */
 struct offline {
-	int64_t taken;    /* the mark */
-	int64_t stored;   /* the mark as it is in the database */
-	int64_t newest;   /* incoming entry */
-	int64_t passing;  /* the newest that is in no archive; may be 0 when that is below `stored` */
-	bool has_older;   /* something above the mark waits */
-	bool is_timing;   /* the timer is set */
-	bool is_settling; /* who acknowledges nothing has been asked whether it is written */
-	int64_t settling; /* ... up to this mark */
-	int64_t written;  /* and it is, up to this one */
-	/* while replaying */
+	/* mark.c */
+	int64_t taken;   /* the mark */
+	int64_t stored;  /* the mark as it is in the database */
+	int64_t newest;  /* incoming entry */
+	int64_t passing; /* the newest that is in no archive; may be 0 when that is below `stored` */
+	struct ids {
+		int64_t *list;
+		unsigned count;
+	} returned, skipped;
+	struct partial *partial; /* entries of which some copies have come back */
+	bool has_older;          /* something above the mark waits */
+	bool is_settling;        /* who acknowledges nothing has been asked whether it is written */
+	int64_t settling;        /* ... up to this mark */
+	int64_t written;         /* and it is, up to this one */
+	/* replay.c */
 	bool is_replaying;
 	bool is_stalled;  /* the database did not answer, or the session went: the timer begins again */
 	bool must_repeat; /* something came back meanwhile */
@@ -25,16 +30,13 @@ struct offline {
 	int64_t replayed; /* the last one that has been read */
 	int64_t known;    /* the newest when it was read */
 	uint64_t getter;  /* id of the session to which it goes, or to which the last one went */
-	/* Id of the session that must have written a page before the next one is read; or 0. */
-	uint64_t reader;
-	unsigned waited; /* for it: ticks */
-	uint64_t stuck;  /* id of a session that has not, so that another one goes on; or 0 */
-	struct ids {
-		int64_t *list;
-		unsigned count;
-	} returned, skipped;
-	struct partial *partial; /* entries of which some copies have come back */
-	struct copied *copied;   /* carbons.c: NULL as long as there was none */
+	uint64_t reader;  /* that must have written a page before the next one is read; or 0 */
+	unsigned waited;  /* for it: ticks */
+	uint64_t stuck;   /* id of a session that has not, so that another one goes on; or 0 */
+	/* offline.c */
+	bool is_timing; /* the timer is set */
+	/* carbons.c */
+	struct copied *copied; /* NULL as long as there was none */
 };
 
 #define COPIED_MAX 64
@@ -68,8 +70,8 @@ bool offline_may_deliver(struct ctx *c, struct session *s);
 void offline_note(struct ctx *c, unsigned copies);
 /* A copy has come back: true when it was the last of them, so that nobody has the message. */
 bool offline_all_returned(struct ctx *c);
-/* To whom a replay goes, or would go: `getter`, as long as that is here. */
-struct session *offline_reader(struct ctx *c);
+/* The session that gets the message in hand by a replay, or has got it so; or NULL. */
+struct session *replay_session(struct ctx *c);
 /* It was a carbon copy that has come back last: the message is left to a replay. */
 enum verdict offline_again(struct ctx *c);
 
@@ -90,9 +92,9 @@ void carbons_received(struct ctx *c, const struct takers *takers, bool is_taken,
 bool is_copy(const struct stanza *st);
 
 void offline_free(void *data);
-rows_handler offline_loaded;
+rows_handler mark_loaded;
 handler offline_on_reachable, offline_on_restored, offline_on_settled, offline_on_gone, offline_on_sleep;
-extern const struct sql offline_sql_load;
+extern const struct sql mark_sql_load;
 
 /* The reachable session with the highest priority, but not the one with id `but`; or NULL. */
 struct session *message_best(struct home *h, uint64_t but);
