@@ -1,7 +1,7 @@
 /* carbons.c - XEP-0280: what one of a user's clients sends or gets, his others get as a copy, if they have asked
  * for that. A copy is made where the message is delivered, of what is delivered, and for one session: it is never
  * put on record and never copied. */
-#include "message.h"
+#include "offline.h"
 
 #include <string.h>
 
@@ -33,9 +33,9 @@ enum verdict carbons_disable(struct ctx *c)
 }
 
 /* A message to oneself is no news to the client that has sent it. */
-static bool is_due(const struct ctx *c, const struct session *s, const struct takers *takers)
+static bool is_due(const struct session *s, const struct takers *takers, const struct jid *from)
 {
-	return s->wants_carbons && !takes(takers, s) && !jid_is(s->full, c->from);
+	return s->wants_carbons && !takes(takers, s) && !jid_is(s->full, from);
 }
 
 /* ---- which messages are copied: section 6.1 */
@@ -52,15 +52,15 @@ static uint32_t copied_key(const char *id, const struct jid *peer)
 	return key;
 }
 
-static void copied_note(struct ctx *c, const struct jid *peer)
+static void copied_note(struct ctx *c, const struct stanza *st, const struct jid *peer)
 {
 	struct offline *o = home_data(c);
 
-	if (!c->stanza->id)
+	if (!st->id)
 		return;
 	if (!o->copied)
 		o->copied = mem_zalloc(sizeof *o->copied);
-	o->copied->keys[o->copied->at++ % COUNT_OF(o->copied->keys)] = copied_key(c->stanza->id, peer);
+	o->copied->keys[o->copied->at++ % COUNT_OF(o->copied->keys)] = copied_key(st->id, peer);
 }
 
 static bool was_copied(struct ctx *c, const struct jid *peer)
@@ -140,18 +140,24 @@ static bool is_eligible(struct ctx *c)
 /* ---- copying */
 
 /* Section 7: the same for all who get it; their addresses are in the envelope. */
-static struct stanza *copy_new(const struct ctx *c, const char *name)
+static struct stanza *copy_new(const struct ctx *c, const char *name, const struct jid *from,
+                               const struct jid *to, const struct stanza *of)
 {
-	struct stanza *st = stanza_new(STANZA_MESSAGE, c->stanza->type, NULL);
+	struct stanza *st = stanza_new(STANZA_MESSAGE, of->type, NULL);
 	struct element *e = element_add(st, st->root, name, CARBONS_NS);
 
 	e = element_add(st, e, "forwarded", "urn:xmpp:forward:0");
-	e = element_copy(st, e, c->stanza->root);
-	element_set(st, e, "from", c->from->text);
-	element_set(st, e, "to", c->to->text);
-	if (c->sent) /* XEP-0313 section 3.4 */
+	e = element_copy(st, e, of->root);
+	element_set(st, e, "from", from->text);
+	element_set(st, e, "to", to->text);
+	if (of == c->stanza && c->sent) /* XEP-0313 section 3.4 */
 		stanza_id_add(c, st, e, c->sent);
 	return stanza_seal(st);
+}
+
+static const char *name_of(const struct ctx *c, const struct jid *from)
+{
+	return jid_is_same_bare(from, home_jid(c->home)) ? "sent" : "received";
 }
 
 unsigned carbons_due(struct ctx *c, const struct takers *takers, bool is_taken)
@@ -160,20 +166,46 @@ unsigned carbons_due(struct ctx *c, const struct takers *takers, bool is_taken)
 	struct session *s;
 
 	SESSION_EACH (s, c->home)
-		n += is_due(c, s, takers) && (is_taken || s->presence);
+		n += is_due(s, takers, c->from) && (is_taken || s->presence);
 	return n > 0 && is_eligible(c) ? n : 0;
 }
 
 void carbons_received(struct ctx *c, const struct takers *takers, bool is_taken, unsigned copies)
 {
-	bool is_own = jid_is_same_bare(c->from, home_jid(c->home));
-	struct stanza *copy = copy_new(c, is_own ? "sent" : "received");
+	struct stanza *copy = copy_new(c, name_of(c, c->from), c->from, c->to, c->stanza);
 	struct session *s;
 
-	copied_note(c, c->from);
+	copied_note(c, c->stanza, c->from);
 	SESSION_EACH (s, c->home)
-		if (is_due(c, s, takers) && (is_taken || s->presence))
+		if (is_due(s, takers, c->from) && (is_taken || s->presence))
 			deliver(c, s, home_jid(c->home), s->full, stanza_ref(copy), c->entry, copies);
+	stanza_unref(copy);
+}
+
+unsigned carbons_owed(struct ctx *c, const struct session *taker, const struct jid *from, int64_t entry)
+{
+	const struct takers takers = { .one = taker };
+	unsigned n = 0;
+	struct session *s;
+
+	if (!mark_repay(home_data(c), entry))
+		return 0;
+	SESSION_EACH (s, c->home)
+		n += is_due(s, &takers, from);
+	return n;
+}
+
+void carbons_replayed(struct ctx *c, const struct session *taker, const struct jid *from,
+                      const struct jid *to, const struct stanza *st, int64_t entry, unsigned copies)
+{
+	const struct takers takers = { .one = taker };
+	struct stanza *copy = copy_new(c, name_of(c, from), from, to, st);
+	struct session *s;
+
+	copied_note(c, st, from);
+	SESSION_EACH (s, c->home)
+		if (is_due(s, &takers, from))
+			deliver(c, s, home_jid(c->home), s->full, stanza_ref(copy), entry, copies);
 	stanza_unref(copy);
 }
 
@@ -188,10 +220,10 @@ enum verdict carbons_on_out(struct ctx *c)
 	if (is_alone(c->session) || jid_is_same_bare(c->to, home_jid(c->home)) ||
 	    carbons_due(c, &nobody, true) == 0)
 		return PASS;
-	copied_note(c, c->to);
-	copy = copy_new(c, "sent");
+	copied_note(c, c->stanza, c->to);
+	copy = copy_new(c, "sent", c->from, c->to, c->stanza);
 	SESSION_EACH (s, c->home)
-		if (is_due(c, s, &nobody))
+		if (is_due(s, &nobody, c->from))
 			deliver(c, s, home_jid(c->home), s->full, stanza_ref(copy), 0, 0);
 	stanza_unref(copy);
 	return PASS;

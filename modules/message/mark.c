@@ -42,6 +42,16 @@ static void ids_remove(struct ids *ids, int64_t id)
 		}
 }
 
+/* Those behind `since` and up to `last`. */
+static void ids_drop(struct ids *ids, int64_t since, int64_t last)
+{
+	for (unsigned i = 0; i < ids->count;)
+		if (ids->list[i] > since && ids->list[i] <= last)
+			ids_remove(ids, ids->list[i]);
+		else
+			i++;
+}
+
 static void ids_clear(struct ids *ids)
 {
 	mem_free(ids->list);
@@ -108,17 +118,28 @@ void mark_all_taken(struct offline *o)
 	o->has_older = false;
 	ids_clear(&o->skipped);
 	ids_clear(&o->returned);
+	ids_clear(&o->owed);
 }
 
 void mark_read(struct offline *o, int64_t since, int64_t read)
 {
-	for (unsigned i = 0; i < o->returned.count;)
-		if (o->returned.list[i] > since && o->returned.list[i] <= read)
-			ids_remove(&o->returned, o->returned.list[i]);
-		else
-			i++;
+	ids_drop(&o->returned, since, read);
+	ids_drop(&o->owed, since, read);
 	if (since <= o->taken && read > o->taken)
 		o->taken = read;
+}
+
+bool mark_owe(struct offline *o, int64_t entry)
+{
+	return ids_add(&o->owed, entry);
+}
+
+bool mark_repay(struct offline *o, int64_t entry)
+{
+	bool is_owed = ids_has(&o->owed, entry);
+
+	ids_remove(&o->owed, entry);
+	return is_owed;
 }
 
 /* ---- copies that have come back */
@@ -258,4 +279,5 @@ void mark_free(struct offline *o)
 	partials_drop(o, INT64_MAX);
 	ids_clear(&o->returned);
 	ids_clear(&o->skipped);
+	ids_clear(&o->owed);
 }

@@ -67,12 +67,13 @@ static enum verdict to_session(struct ctx *c, struct session *s)
 	return DONE;
 }
 
-/* A replay delivers it, or has done so, to one session: the others get their copies now. */
+/* A replay delivers it to one session, and the others their copies; or it has done so already: then they get them
+ * now. */
 static enum verdict to_replay(struct ctx *c, struct session *s)
 {
 	struct takers takers = { .one = s ? s : replay_session(c) };
 
-	if (!c->is_returned && takers.one && carbons_due(c, &takers, true))
+	if (!c->is_returned && takers.one && carbons_due(c, &takers, true) && !offline_owes_copies(c))
 		carbons_received(c, &takers, true, 0);
 	return DONE;
 }

@@ -16,12 +16,12 @@ struct offline {
 	struct ids {
 		int64_t *list;
 		unsigned count;
-	} returned, skipped;
-	struct partial *partial; /* entries of which some copies have come back */
-	bool has_older;          /* something above the mark waits */
-	bool is_settling;        /* who acknowledges nothing has been asked whether it is written */
-	int64_t settling;        /* ... up to this mark */
-	int64_t written;         /* and it is, up to this one */
+	} returned, skipped, owed; /* owed: of them there are no copies yet (XEP-0280) */
+	struct partial *partial;   /* entries of which some copies have come back */
+	bool has_older;            /* something above the mark waits */
+	bool is_settling;          /* who acknowledges nothing has been asked whether it is written */
+	int64_t settling;          /* ... up to this mark */
+	int64_t written;           /* and it is, up to this one */
 	/* replay.c */
 	bool is_replaying;
 	bool is_stalled;  /* the database did not answer, or the session went: the timer begins again */
@@ -68,6 +68,8 @@ static inline bool takes(const struct takers *t, const struct session *s)
 bool offline_may_deliver(struct ctx *c, struct session *s);
 /* It was delivered to `copies` sessions (0: to none, it stays for later). Only for c->entry != 0. */
 void offline_note(struct ctx *c, unsigned copies);
+/* It was left to the replay: whether that makes the copies of it, too. */
+bool offline_owes_copies(struct ctx *c);
 /* A copy has come back: true when it was the last of them, so that nobody has the message. */
 bool offline_all_returned(struct ctx *c);
 /* The session that gets the message in hand by a replay, or has got it so; or NULL. */
@@ -88,6 +90,11 @@ static inline bool is_alone(const struct session *s)
 unsigned carbons_due(struct ctx *c, const struct takers *takers, bool is_taken);
 /* Does so. `copies` as in deliver. */
 void carbons_received(struct ctx *c, const struct takers *takers, bool is_taken, unsigned copies);
+/* The same for a message that was left to a replay, when that gives it to `taker`: its copies are made only then, so
+ * that they are in order, and whoever gets the message itself in the end gets no copy of it. 0: none are to be made. */
+unsigned carbons_owed(struct ctx *c, const struct session *taker, const struct jid *from, int64_t entry);
+void carbons_replayed(struct ctx *c, const struct session *taker, const struct jid *from,
+                      const struct jid *to, const struct stanza *st, int64_t entry, unsigned copies);
 /* Whether it is such a copy: only this server makes one. */
 bool is_copy(const struct stanza *st);
 

@@ -70,6 +70,13 @@ void offline_note(struct ctx *c, unsigned copies)
 	mark_soon(c, o);
 }
 
+bool offline_owes_copies(struct ctx *c)
+{
+	struct offline *o = home_data(c);
+
+	return mark_is_waiting(o, c->entry) && mark_owe(o, c->entry);
+}
+
 bool offline_all_returned(struct ctx *c)
 {
 	if (c->copies <= 1)

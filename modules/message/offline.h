@@ -20,6 +20,9 @@ void mark_read(struct offline *o, int64_t since, int64_t read);
 bool mark_is_all_taken(struct offline *o);
 /* A replay has come to the end. */
 void mark_all_taken(struct offline *o);
+/* A replay is to make copies of an entry; false: no room. And: it makes them now; false: it need not. */
+bool mark_owe(struct offline *o, int64_t entry);
+bool mark_repay(struct offline *o, int64_t entry);
 /* One of that many copies of an entry has come back: whether it was the last one. */
 bool mark_is_last_copy(struct offline *o, int64_t entry, unsigned copies);
 /* Those of which only some copies have come back wait as well. */

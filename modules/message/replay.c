@@ -104,6 +104,20 @@ static void replay_pass_over(struct ctx *c, struct offline *o)
 		o->replayed = read;
 }
 
+/* To one session, unless its client has it from the archive, and copies to the others where that is still to be done;
+ * takes the stanza. */
+static void replay_say(struct ctx *c, struct session *s, const struct jid *from, const struct jid *to,
+                       struct stanza *st, int64_t entry, bool has_it)
+{
+	unsigned due = carbons_owed(c, s, from, entry), copies = due + !has_it;
+
+	if (!has_it)
+		deliver(c, s, from, to, stanza_ref(st), entry, copies);
+	if (due)
+		carbons_replayed(c, s, from, to, st, entry, copies);
+	stanza_unref(st);
+}
+
 /* To the session it names, if that is here, else to the one that reads; false: there is none. Not if its client has
  * it from the archive. Who has been blocked meanwhile is not heard any more (XEP-0191 section 3.3), and what was
  * taken back is not said any more (XEP-0424 section 6): both stay in the record. */
@@ -122,9 +136,10 @@ static bool replay_deliver(struct ctx *c, struct session *s, const struct rows *
 		named = jid_has_resource(recipient) ? session_find(c->home, jid_resource(recipient)) : NULL;
 		s = named ? named : s;
 		has_taker = s != NULL;
-		if (s && (is_passing || !has_read(s, id)))
-			deliver(c, s, sender, recipient,
-			        with_delay(c, st, is_passing ? 0 : id, rows_int(r, i, 1)), id, 1);
+		if (s)
+			replay_say(c, s, sender, recipient,
+			           with_delay(c, st, is_passing ? 0 : id, rows_int(r, i, 1)), id,
+			           !is_passing && has_read(s, id));
 	}
 	stanza_unref(st);
 	jid_unref(sender);
