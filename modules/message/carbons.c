@@ -160,53 +160,54 @@ static const char *name_of(const struct ctx *c, const struct jid *from)
 	return jid_is_same_bare(from, home_jid(c->home)) ? "sent" : "received";
 }
 
-unsigned carbons_due(struct ctx *c, const struct takers *takers, bool is_taken)
+static unsigned count_due(struct ctx *c, const struct takers *takers, const struct jid *from, bool is_taken)
 {
 	unsigned n = 0;
 	struct session *s;
 
 	SESSION_EACH (s, c->home)
-		n += is_due(s, takers, c->from) && (is_taken || s->presence);
+		n += is_due(s, takers, from) && (is_taken || s->presence);
+	return n;
+}
+
+/* Takes the stanza. */
+static void copy_to_due(struct ctx *c, const struct takers *takers, bool is_taken, struct stanza *copy,
+                        const struct jid *from, int64_t entry, unsigned copies)
+{
+	struct session *s;
+
+	SESSION_EACH (s, c->home)
+		if (is_due(s, takers, from) && (is_taken || s->presence))
+			deliver(c, s, home_jid(c->home), s->full, stanza_ref(copy), entry, copies);
+	stanza_unref(copy);
+}
+
+unsigned carbons_due(struct ctx *c, const struct takers *takers, bool is_taken)
+{
+	unsigned n = count_due(c, takers, c->from, is_taken);
+
 	return n > 0 && is_eligible(c) ? n : 0;
 }
 
 void carbons_received(struct ctx *c, const struct takers *takers, bool is_taken, unsigned copies)
 {
-	struct stanza *copy = copy_new(c, name_of(c, c->from), c->from, c->to, c->stanza);
-	struct session *s;
-
 	copied_note(c, c->stanza, c->from);
-	SESSION_EACH (s, c->home)
-		if (is_due(s, takers, c->from) && (is_taken || s->presence))
-			deliver(c, s, home_jid(c->home), s->full, stanza_ref(copy), c->entry, copies);
-	stanza_unref(copy);
+	copy_to_due(c, takers, is_taken, copy_new(c, name_of(c, c->from), c->from, c->to, c->stanza),
+	            c->from, c->entry, copies);
 }
 
 unsigned carbons_owed(struct ctx *c, const struct session *taker, const struct jid *from, int64_t entry)
 {
-	const struct takers takers = { .one = taker };
-	unsigned n = 0;
-	struct session *s;
-
-	if (!mark_repay(home_data(c), entry))
-		return 0;
-	SESSION_EACH (s, c->home)
-		n += is_due(s, &takers, from);
-	return n;
+	return mark_repay(home_data(c), entry) ? count_due(c, &(struct takers){ .one = taker }, from, true)
+	                                       : 0;
 }
 
 void carbons_replayed(struct ctx *c, const struct session *taker, const struct jid *from,
                       const struct jid *to, const struct stanza *st, int64_t entry, unsigned copies)
 {
-	const struct takers takers = { .one = taker };
-	struct stanza *copy = copy_new(c, name_of(c, from), from, to, st);
-	struct session *s;
-
 	copied_note(c, st, from);
-	SESSION_EACH (s, c->home)
-		if (is_due(s, &takers, from))
-			deliver(c, s, home_jid(c->home), s->full, stanza_ref(copy), entry, copies);
-	stanza_unref(copy);
+	copy_to_due(c, &(struct takers){ .one = taker }, true, copy_new(c, name_of(c, from), from, to, st),
+	            from, entry, copies);
 }
 
 /* What is for the own account is copied where it arrives, so that each client gets it once: as sent, since some
@@ -214,17 +215,11 @@ void carbons_replayed(struct ctx *c, const struct session *taker, const struct j
 enum verdict carbons_on_out(struct ctx *c)
 {
 	const struct takers nobody = TAKERS_NONE;
-	struct stanza *copy;
-	struct session *s;
 
 	if (is_alone(c->session) || jid_is_same_bare(c->to, home_jid(c->home)) ||
 	    carbons_due(c, &nobody, true) == 0)
 		return PASS;
 	copied_note(c, c->stanza, c->to);
-	copy = copy_new(c, "sent", c->from, c->to, c->stanza);
-	SESSION_EACH (s, c->home)
-		if (is_due(s, &nobody, c->from))
-			deliver(c, s, home_jid(c->home), s->full, stanza_ref(copy), 0, 0);
-	stanza_unref(copy);
+	copy_to_due(c, &nobody, true, copy_new(c, "sent", c->from, c->to, c->stanza), c->from, 0, 0);
 	return PASS;
 }
