@@ -51,5 +51,24 @@ async def play_devices(library, server, directory):
                         DEVICES[library])
 
 
+async def preferences(server, directory):
+    """What is kept: refused where that is the host's to say, and set where it is not (XEP-0441)."""
+    if not hasattr(server, "ctl"):
+        return  # Prosody has no such policy
+    server.add_account("nbxmpp-keeps-juliet", journey.HOST, journey.PASSWORD)
+    async with program("nbxmpp", "nbxmpp-keeps", server, directory) as juliet:
+        juliet.tell("connect")
+        await juliet.until("signed-on")
+        juliet.tell("keep never")
+        await juliet.until("keeps-error not-allowed")
+        server.ctl("host", "set", journey.HOST, "record.preferences", "users")
+        try:
+            juliet.tell("keep roster")
+            await juliet.until("keeps roster but friar@verona.example")
+        finally:
+            server.ctl("host", "set", journey.HOST, "record.preferences")
+
+
 CHECKS = [("%s: %s" % (name, journey.ALL), functools.partial(play, name)) for name in LIBRARIES]
 CHECKS += [("%s: %s" % (name, devices.ALL), functools.partial(play_devices, name)) for name in DEVICES]
+CHECKS += [("nbxmpp: what is kept", preferences)]

@@ -73,6 +73,22 @@ class User:
         else:
             self.read_archive(page.rsm.last)
 
+    def keep(self, name):
+        self.client.get_module("MAM").set_preferences(name, [], [JID.from_string("friar@verona.example")],
+                                                      callback=self.on_kept)
+
+    def on_kept(self, task):
+        try:
+            task.finish()
+        except StanzaError as e:
+            say("keeps-error", e.condition)
+            return
+        self.client.get_module("MAM").request_preferences(callback=self.on_preferences)
+
+    def on_preferences(self, task):
+        preferences = task.finish()
+        say("keeps", preferences.default, *preferences.always, "but", *preferences.never)
+
     def on_presence(self, client, stanza, _properties):
         bare = stanza.getFrom().new_as_bare()
         if stanza.getType() == "subscribe":
@@ -103,6 +119,8 @@ class User:
             self.client.send_stanza(iq, callback=lambda *_: say("carbons"))
         elif what == "archive":
             self.read_archive(text)
+        elif what == "keep":
+            self.keep(whom)
 
 
 def main():

@@ -1,10 +1,10 @@
 """A client in a process of its own, told by lines what to do; what happens to it is a line each.
 
-Commands: connect, disconnect, add JID, send JID TEXT, away TEXT, list, quit; where it has that also carbons, and
-archive JID [ID]: all with that address, or what is behind that message, in small pages.
+Commands: connect, disconnect, add JID, send JID TEXT, away TEXT, list, quit; where it has that also carbons,
+keep DEFAULT, and archive JID [ID]: all with that address, or what is behind that message, in small pages.
 It says: ready, signed-on, signed-off, error TEXT, message FROM TEXT, presence BARE SHOW (offline: unavailable),
 authorized BARE (it was asked, and accepted), listed COUNT; carbons, sent FROM TEXT and received FROM TEXT (copies),
-archived ID FROM TEXT, archive-end or archive-error TEXT."""
+keeps DEFAULT JID... but JID..., keeps-error CONDITION; archived ID FROM TEXT, archive-end or archive-error TEXT."""
 
 import asyncio
 import os
